@@ -10,7 +10,8 @@
 #define TIFF_HEAD   8u
 #define ENTRY_BYTES 12u
 #define ORIENTATION 0x0112u
-#define TYPE_SHORT  3u
+#define TYPE_SHORT  3u /* as the standard has it; some write the other one, and readers take it */
+#define TYPE_LONG   4u
 
 struct tiff {
     const uint8_t *bytes;
@@ -36,8 +37,9 @@ static uint32_t find_orientation(const struct tiff *tiff)
     for (size_t i = 0; i < entries && (i + 1) * ENTRY_BYTES <= tiff->length - first; i++) {
         size_t entry = first + i * ENTRY_BYTES;
         if (read_number(tiff, entry, 2) != ORIENTATION) continue;
-        bool known = read_number(tiff, entry + 2, 2) == TYPE_SHORT && read_number(tiff, entry + 4, 4) == 1;
-        uint32_t value = read_number(tiff, entry + 8, 2);
+        uint32_t type = read_number(tiff, entry + 2, 2), count = read_number(tiff, entry + 4, 4);
+        uint32_t value = read_number(tiff, entry + 8, type == TYPE_LONG ? 4 : 2);
+        bool known = (type == TYPE_SHORT || type == TYPE_LONG) && count == 1;
         return known && value >= 1 && value <= 8 ? value : 1;
     }
     return 1;

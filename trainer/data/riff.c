@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #define CHUNK_HEAD  8u
+#define FRAME_HEAD  16u /* of an animation's picture: place, size, duration; chunks follow (RFC 9649, 2.7.1.1) */
 #define MOST_CHUNKS 1000u
 #define MOST_IMAGE  (UINT64_C(1) << 31)
 /* Of a chunk's contents, as far as they are looked at. */
@@ -56,6 +57,15 @@ static const char *read_size(const uint8_t *start, struct riff_webp *webp)
     return webp->width > 0 && webp->height > 0 ? NULL : "it has no pixels";
 }
 
+/* Flags, three bytes of nothing, then 24 bits each less one (RFC 9649, 2.7). */
+static void note_canvas(int descriptor, uint64_t offset, struct riff_webp *webp)
+{
+    uint8_t extended[START_BYTES];
+    if (!read_at(descriptor, offset, extended, sizeof extended)) return;
+    webp->canvas_width = little_endian(extended + 4, 3) + 1;
+    webp->canvas_height = little_endian(extended + 7, 3) + 1;
+}
+
 static const char *note_chunk(int descriptor, const uint8_t *head, uint64_t offset, struct riff_webp *webp)
 {
     uint8_t start[START_BYTES] = {0}, last;
@@ -65,7 +75,7 @@ static const char *note_chunk(int descriptor, const uint8_t *head, uint64_t offs
         webp->exif_offset = offset + CHUNK_HEAD;
         webp->exif_bytes = bytes;
     }
-    if (memcmp(head, "ANMF", 4) == 0) return "it is an animation";
+    if (memcmp(head, "VP8X", 4) == 0) note_canvas(descriptor, offset + CHUNK_HEAD, webp);
     if ((!lossy && !lossless) || webp->image_bytes > 0) return NULL;
     if (bytes < START_BYTES || bytes > MOST_IMAGE) return "its header is damaged";
     /* What a damaged length claims must not be planned for. */
@@ -78,6 +88,22 @@ static const char *note_chunk(int descriptor, const uint8_t *head, uint64_t offs
     return read_size(start, webp);
 }
 
+/* Of an animation's first picture the chunks are looked at one by one. */
+static uint64_t bytes_to_next(const uint8_t *head, struct riff_webp *webp)
+{
+    uint64_t bytes = little_endian(head + 4, 4);
+    bool first = memcmp(head, "ANMF", 4) == 0 && webp->image_bytes == 0;
+    webp->animated |= first;
+    return CHUNK_HEAD + (first ? FRAME_HEAD : bytes + bytes % 2);
+}
+
+static const char *judge_picture(const struct riff_webp *webp)
+{
+    bool covers = webp->width == webp->canvas_width && webp->height == webp->canvas_height;
+    if (webp->image_bytes == 0) return webp->animated ? "it is an animation without pictures" : "it has no picture";
+    return webp->animated && !covers ? "it is an animation whose first picture is only a part of it" : NULL;
+}
+
 /* What comes after the pixels may be missing; Exif data comes there. */
 const char *riff_find_webp(int descriptor, struct riff_webp *webp)
 {
@@ -88,10 +114,9 @@ const char *riff_find_webp(int descriptor, struct riff_webp *webp)
     for (unsigned i = 0; i < MOST_CHUNKS && read_at(descriptor, offset, head, sizeof head); i++) {
         const char *fault = note_chunk(descriptor, head, offset, webp);
         if (fault) return fault;
-        uint64_t bytes = little_endian(head + 4, 4);
-        offset += CHUNK_HEAD + bytes + bytes % 2;
+        offset += bytes_to_next(head, webp);
     }
-    return webp->image_bytes > 0 ? NULL : "it has no picture";
+    return judge_picture(webp);
 }
 
 const char *riff_read_webp(int descriptor, const struct riff_webp *webp, uint8_t *out)

@@ -10,6 +10,7 @@
 #include "decode_memory.h"
 #include "image.h"
 #include "mem.h"
+#include "normalise.h"
 #include "parallel_for.h"
 
 #define MOST_THREADS 16u
@@ -19,6 +20,7 @@ struct whole_reader {
     struct decode_memory *memory;
     struct image_decoder *decoders[MOST_THREADS];
     uint32_t threads;
+    struct normalise_table table;
     /* What is read now: */
     uint64_t first;
     uint32_t columns, rows;
@@ -31,6 +33,7 @@ struct whole_reader {
 static bool make_decoders(struct whole_reader *reader, const struct whole_set *set, uint64_t limit, struct error *err)
 {
     reader->set = set;
+    normalise_prepare(&reader->table, set->dataset->info.mean, set->dataset->info.deviation);
     reader->memory = decode_memory_create(limit, err);
     uint32_t threads = parallel_for_threads(set->options.threads, MOST_THREADS);
     while (reader->memory && reader->threads < threads) {
@@ -187,7 +190,6 @@ void whole_reader_destroy(struct whole_reader *reader)
 static bool read_image(void *context, uint32_t thread, uint64_t index, struct error *err)
 {
     struct whole_reader *reader = context;
-    const struct dataset_info *info = &reader->set->dataset->info;
     struct image_decoder *decoder = reader->decoders[thread];
     size_t numbers = (size_t)reader->columns * reader->rows * 3;
     float *out = reader->out + index * numbers;
@@ -203,8 +205,7 @@ static bool read_image(void *context, uint32_t thread, uint64_t index, struct er
         reader->labels[index] = -1;
         return leave_out(reader->set, &found, err);
     }
-    for (size_t i = 0; i < numbers; i++)
-        out[i] = ((float)bytes[i] / 255.0f - info->mean[i % 3]) / info->deviation[i % 3];
+    normalise_pixels(&reader->table, bytes, numbers / 3, out);
     reader->labels[index] = (int32_t)label;
     return true;
 }

@@ -49,6 +49,30 @@ static inline void help_extend(FILE *stream, const struct help_webp *webp, const
     help_put(stream, "EXIF", exif + skip, HELP_EXIF_BYTES - skip);
 }
 
+/* An animation of the picture in the file, twice, on a canvas so many pixels wider. */
+static inline void help_animate(const char *path, uint32_t width, uint32_t height, uint32_t wider)
+{
+    static uint8_t bytes[1 << 20], frame[(1 << 20) + 16], extended[10] = {0x02}, loops[6];
+    FILE *stream = fopen(path, "rb");
+    cr_assert(stream);
+    uint32_t chunk = (uint32_t)fread(bytes, 1, sizeof bytes, stream) - 12;
+    fclose(stream);
+    for (int i = 0; i < 3; i++) {
+        extended[4 + i] = (uint8_t)((width + wider - 1) >> (8 * i));
+        extended[7 + i] = (uint8_t)((height - 1) >> (8 * i));
+        frame[6 + i] = (uint8_t)((width - 1) >> (8 * i));
+        frame[9 + i] = (uint8_t)((height - 1) >> (8 * i));
+    }
+    memcpy(frame + 16, bytes + 12, chunk);
+    stream = fopen(path, "wb");
+    cr_assert(stream);
+    fwrite(bytes, 1, 12, stream);
+    help_put(stream, "VP8X", extended, sizeof extended);
+    help_put(stream, "ANIM", loops, sizeof loops);
+    for (int i = 0; i < 2; i++) help_put(stream, "ANMF", frame, 16 + chunk);
+    fclose(stream);
+}
+
 /* pixels: width x height x 3, R G B. */
 static inline void help_write_webp(const char *path, struct help_webp webp, const uint8_t *pixels)
 {

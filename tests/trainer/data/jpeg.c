@@ -258,6 +258,21 @@ Test(jpeg, damaged_exif_data_turns_nothing)
     }
 }
 
+Test(jpeg, an_orientation_may_be_a_long_number)
+{
+    for (int big = 0; big < 2; big++) {
+        unsigned char exif[HELP_EXIF_BYTES];
+        help_exif(6, big, exif);
+        exif[big ? 31 : 30] = 4;
+        exif[big ? 39 : 36] = 6;
+        if (big) exif[37] = 0;
+        struct exif_turn turn = exif_find_turn(exif, sizeof exif);
+        cr_assert(turn.transposed && !turn.from_right && turn.from_bottom, "byte order %d", big);
+        exif[big ? 38 : 37] = 1;
+        cr_assert_not(turns(exif, sizeof exif), "262 is no orientation");
+    }
+}
+
 /* Opens and decodes bytes with what must go wrong. */
 static void refused(const void *bytes, size_t length, const char *sentence)
 {

@@ -261,6 +261,28 @@ Test(webp, what_is_wrong_is_said)
     refused("it ends too early");
 }
 
+Test(webp, of_an_animation_the_first_picture_counts)
+{
+    static uint8_t still[120 * 90 * 3], moving[120 * 90 * 3];
+    uint32_t width, height;
+    struct error err = {0};
+    make_pixels(120, 90);
+    for (int quality = 0; quality <= 80; quality += 80)
+        for (int animated = 0; animated < 2; animated++) {
+            struct image_decoder *decoder = create(DECODE_MOST_BYTES);
+            help_write_webp(file, (struct help_webp){120, 90, quality, quality > 0, 0, false}, pixels);
+            if (animated) help_animate(file, 120, 90, 0);
+            cr_assert(image_open(decoder, file, &width, &height, &err), "%s", err.text);
+            cr_assert(width == 120 && height == 90);
+            cr_assert(image_decode_whole(decoder, 120, 90, animated ? moving : still, &err), "%s", err.text);
+            finish(decoder);
+            if (animated) cr_assert_eq(memcmp(still, moving, sizeof still), 0, "quality %d", quality);
+        }
+    help_write_webp(file, (struct help_webp){120, 90, 80, false, 0, false}, pixels);
+    help_animate(file, 120, 90, 1);
+    refused("it is an animation whose first picture is only a part of it");
+}
+
 Test(webp, folders_of_them_are_datasets)
 {
     char path[3 * HELP_PATH];
