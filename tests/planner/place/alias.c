@@ -8,6 +8,7 @@
 #include "place_check.h"
 #include "place_kit.h"
 #include "random.h"
+#include "rounds.h"
 
 #define MOST  9
 #define TIMES 16
@@ -130,7 +131,7 @@ static size_t make(struct random *random, const struct shape *shape, struct plac
 static void compare_shape(const struct shape *shape, uint32_t seeds)
 {
     size_t gaps = 0;
-    for (uint32_t seed = 0; seed < seeds; seed++) {
+    for (uint32_t seed = 0; seed < rounds(seeds); seed++) {
         struct random random = random_begin(seed, RANDOM_SEARCH, shape->storages, shape->span);
         struct place_buffer buffers[MOST];
         size_t count = make(&random, shape, buffers);

@@ -4,6 +4,7 @@
 
 #include "chain.h"
 #include "random.h"
+#include "rounds.h"
 
 #define MOST_BLOCKS 5
 #define MOST_STEPS  64
@@ -191,7 +192,7 @@ static void expect_best_at_each_limit(const struct chain *chain, const double be
 static void compare_with_all(const struct features *features, size_t chains, uint64_t seed)
 {
     struct random random = random_begin(seed, RANDOM_SEARCH, 0, 0);
-    for (size_t i = 0; i < chains; i++) {
+    for (size_t i = 0; i < rounds(chains); i++) {
         struct chain_block blocks[MOST_BLOCKS];
         struct chain chain;
         double best[MOST_LIMIT];

@@ -7,6 +7,7 @@
 
 #include "chain.h"
 #include "random.h"
+#include "rounds.h"
 
 #define MOST_BLOCKS 4
 #define MOST_STATES 20000
@@ -228,7 +229,7 @@ Test(recompute_orders, no_order_of_steps_is_faster)
     struct search search = {.nodes = calloc(MOST_STATES, sizeof *search.nodes),
                             .hash = calloc(HASH_SIZE, sizeof *search.hash)};
     cr_assert(search.nodes && search.hash);
-    for (size_t i = 0; i < 1500; i++) {
+    for (size_t i = 0; i < rounds(1500); i++) {
         struct chain_block blocks[MOST_BLOCKS];
         struct chain chain;
         draw_chain(&random, blocks, &chain);

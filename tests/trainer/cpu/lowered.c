@@ -10,6 +10,7 @@
 #include "graph_run.h"
 #include "lower.h"
 #include "random_graph.h"
+#include "rounds.h"
 
 #define STEPS 2
 
@@ -73,7 +74,7 @@ static void compare(const struct backend *backend, const struct graph *logical, 
 
 static void check_graphs(const struct backend *backend, uint64_t first, uint64_t last)
 {
-    for (uint64_t seed = first; seed < last; seed++) {
+    for (uint64_t seed = first; seed < first + rounds(last - first); seed++) {
         struct graph *logical = random_graph(seed, (struct graph_options){.batch = 2});
         uint64_t count;
         float *right = train(backend, logical, &count);
@@ -159,7 +160,7 @@ static void compare_copied(const struct backend *backend, const struct graph *lo
 static void check_copied(const struct backend *backend, uint64_t first, uint64_t last)
 {
     static const enum dtype dtypes[] = {DTYPE_F16, DTYPE_BF16};
-    for (uint64_t seed = first; seed < last; seed++) {
+    for (uint64_t seed = first; seed < first + rounds(last - first); seed++) {
         struct graph *logical = random_graph(seed, (struct graph_options){.batch = 3, .dtype = dtypes[seed % 2]});
         compare_copied(backend, logical, 0);
         compare_copied(backend, logical, LOWER_ALL & ~LOWER_WEIGHTS);
@@ -214,7 +215,7 @@ Test(lowered, a_copy_is_the_bucket_rounded)
 static void check_input(const struct backend *backend, uint64_t first, uint64_t last)
 {
     static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
-    for (uint64_t seed = first; seed < last; seed++) {
+    for (uint64_t seed = first; seed < first + rounds(last - first); seed++) {
         struct graph *logical = random_graph(seed, (struct graph_options){.batch = 3, .dtype = dtypes[seed % 3]});
         struct graph *made = NULL;
         struct error err = {0};
@@ -336,7 +337,7 @@ static void check_frozen(const struct backend *backend, struct graph *logical, u
 
 Test(lowered, frozen_normalisations_in_random_graphs)
 {
-    for (uint64_t seed = 300; seed < 360; seed++)
+    for (uint64_t seed = 300; seed < 300 + rounds(60); seed++)
         check_frozen(seed % 2 ? &cpu_backend : &cpu_reference_backend,
                      random_graph(seed, (struct graph_options){.batch = 2, .freeze_bn = 1 + seed / 2 % 2}), seed);
 }
@@ -360,7 +361,7 @@ Test(lowered, frozen_normalisations_in_nets)
 
 Test(lowered, normalisations_of_groups_in_random_graphs)
 {
-    for (uint64_t seed = 500; seed < 520; seed++) {
+    for (uint64_t seed = 500; seed < 500 + rounds(20); seed++) {
         struct graph *logical = random_graph(seed, (struct graph_options){.batch = 4, .bn_group = 1 + seed % 2});
         uint64_t count;
         float *right = train(&cpu_reference_backend, logical, &count);

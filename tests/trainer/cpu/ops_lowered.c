@@ -6,6 +6,7 @@
 #include "lower.h"
 #include "lowered_compare.h"
 #include "random_graph.h"
+#include "rounds.h"
 
 /* ---- The fast loops against the readable ones ---- */
 
@@ -26,7 +27,7 @@ static void compare_ops(const struct graph *logical, uint32_t lowering, bool see
 Test(ops_lowered, agree_with_the_reference)
 {
     bool seen[OP_KINDS] = {false};
-    for (uint64_t seed = 1000; seed < 1060; seed++) {
+    for (uint64_t seed = 1000; seed < 1000 + rounds(60); seed++) {
         struct graph *logical = random_graph(seed, (struct graph_options){.batch = 3});
         compare_ops(logical, LOWER_ALL, seen);
         compare_ops(logical, (1 + (uint32_t)(seed * 41 % 1023)) | (uint32_t)(seed % 4) * LOWER_GRADIENT_ADD, seen);

@@ -4,6 +4,7 @@
 #include "conv_tiles_cut.h"
 #include "lower.h"
 #include "lowered_compare.h"
+#include "rounds.h"
 
 /* ---- Nets of units whose convolutions all go by tiles, but for gradients of inputs with a stride ---- */
 
@@ -163,13 +164,13 @@ Test(ops_tiles, agree_with_the_reference) { compare_nets(sizeof shapes / sizeof 
 Test(ops_tiles, agree_with_the_reference_with_vectors_of_8)
 {
     setenv("ONEDNN_MAX_CPU_ISA", "AVX2", 1);
-    compare_nets(6);
+    compare_nets(rounds(6));
 }
 
 Test(ops_tiles, agree_with_the_reference_with_vectors_of_4)
 {
     setenv("ONEDNN_MAX_CPU_ISA", "SSE41", 1);
-    compare_nets(6);
+    compare_nets(rounds(6));
 }
 
 Test(ops_tiles, agree_with_the_reference_however_much_is_fused)

@@ -17,6 +17,7 @@
 #include "host_backend.h"
 #include "lower.h"
 #include "random_graph.h"
+#include "rounds.h"
 
 #define MOST_CHANNELS 512
 
@@ -423,7 +424,7 @@ static void compare_training(const struct backend *backend, const struct graph *
 
 Test(kernels_lowered, trainings_agree_with_the_reference)
 {
-    for (uint64_t seed = 2000; seed < 2016; seed++) {
+    for (uint64_t seed = 2000; seed < 2000 + rounds(16); seed++) {
         struct graph *logical = random_graph(seed, (struct graph_options){.batch = 2, .micro_batches = 1 + seed % 2});
         host_backend_seed = seed;
         compare_training(&host_backend, logical, 0);
@@ -449,7 +450,7 @@ Test(kernels_lowered, forms_of_the_papers_tables_agree_with_the_reference)
 /* Running statistics that stay: whole, lowered, and with parts of the fusions. */
 Test(kernels_lowered, frozen_normalisations_agree_with_the_reference)
 {
-    for (uint64_t seed = 3000; seed < 3016; seed++) {
+    for (uint64_t seed = 3000; seed < 3000 + rounds(16); seed++) {
         struct graph *logical = random_graph(seed, (struct graph_options){.batch = 2, .freeze_bn = 1 + seed % 2});
         host_backend_seed = seed;
         compare_training(&host_backend, logical, 0);
@@ -462,7 +463,7 @@ Test(kernels_lowered, frozen_normalisations_agree_with_the_reference)
 /* Statistics of groups of images, with what else is fused. */
 Test(kernels_lowered, normalisations_of_groups_agree_with_the_reference)
 {
-    for (uint64_t seed = 4000; seed < 4010; seed++) {
+    for (uint64_t seed = 4000; seed < 4000 + rounds(10); seed++) {
         struct graph *logical = random_graph(seed, (struct graph_options){.batch = 4, .bn_group = 1 + seed % 2});
         host_backend_seed = seed;
         compare_training(&host_backend, logical, 0);

@@ -7,6 +7,7 @@
 #include "execute.h"
 #include "offload_kit.h"
 #include "plan_request.h"
+#include "rounds.h"
 #include "standin.h"
 #include "train_help.h"
 
@@ -264,6 +265,7 @@ static void fail_at_points(const char *gpus, bool calls, uint64_t points)
     struct standin_report sound = fail(gpus, (struct standin_options){0}, &run);
     cr_assert(run.ok, "%s", run.err.text);
     uint64_t all = calls ? sound.calls : sound.commands;
+    points = rounds(points);
     for (uint64_t i = 0; i < points; i++) {
         uint64_t n = 1 + i * (all - 1) / points;
         struct standin_options options = {.seed = i};

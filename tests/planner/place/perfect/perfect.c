@@ -12,6 +12,7 @@
 #include "place_perfect.h"
 #include "place_pq.h"
 #include "random.h"
+#include "rounds.h"
 
 #define SIDE (1u << 20)
 
@@ -92,7 +93,7 @@ Test(place_perfect, tilings_are_put_together_again)
     static const size_t sizes[] = {50, 200, 1000, 4000};
     struct place_buffer *buffers = malloc(4010 * sizeof *buffers);
     for (size_t k = 0; k < 4; k++)
-        for (uint64_t seed = 0; seed < 10; seed++) {
+        for (uint64_t seed = 0; seed < rounds(10); seed++) {
             size_t count = make_tiling(buffers, sizes[k], SIDE, seed % 2, seed);
             struct place_result result = solve(buffers, count, 0);
             cr_expect_eq(result.arena_bytes, SIDE, "%zu tiles, seed %zu", sizes[k], (size_t)seed);
@@ -104,7 +105,7 @@ Test(place_perfect, tilings_are_put_together_again)
 Test(place_perfect, thirty_thousand_tiles_are_put_together_again)
 {
     struct place_buffer *buffers = malloc(30010 * sizeof *buffers);
-    for (uint64_t seed = 0; seed < 2; seed++) {
+    for (uint64_t seed = 0; seed < rounds(2); seed++) {
         size_t count = make_tiling(buffers, 30000, SIDE, seed % 2, seed);
         cr_assert_eq(solve(buffers, count, 20).arena_bytes, SIDE);
     }
@@ -267,5 +268,5 @@ static void check_tree(uint32_t seed)
 
 Test(place_perfect, a_tree_stands_for_all_orders_that_are_left)
 {
-    for (uint32_t seed = 0; seed < 200; seed++) check_tree(seed);
+    for (uint32_t seed = 0; seed < rounds(200); seed++) check_tree(seed);
 }
