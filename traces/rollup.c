@@ -37,6 +37,7 @@ void rollup_finish(struct trace_follower *follower)
     for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) mem_free(follower->ops[i].position);
     for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) mem_free(follower->rollup.devices[i].tensors);
     rollup_finish_kernels(follower);
+    rollup_finish_pool(&follower->pool);
     mem_free(follower->rollup.ops);
     mem_free(follower->rollup.steps);
     mem_free(follower->rollup.marks);
@@ -139,59 +140,6 @@ static bool take_op_entry(struct trace_follower *follower, const struct trace_op
     return true;
 }
 
-/* The exponent, then the five bits after the leading one. */
-static int step_of(uint64_t ns)
-{
-    int exponent = 63 - __builtin_clzll(ns | 1);
-    uint64_t fraction = exponent >= 5 ? ns >> (exponent - 5) : ns << (5 - exponent);
-    return exponent * ROLLUP_OCTAVE + (int)(fraction & (ROLLUP_OCTAVE - 1));
-}
-
-/* The time at which a step begins. */
-static double step_begin_ns(int step)
-{
-    return ldexp(1.0 + (double)(step % ROLLUP_OCTAVE) / ROLLUP_OCTAVE, step / ROLLUP_OCTAVE);
-}
-
-/* Pairs of buckets become one; the free half comes on the side where the new time lies. */
-static void widen_histogram(struct rollup_op *op, bool upward)
-{
-    uint32_t merged[ROLLUP_BUCKETS] = {0};
-    int from = (op->histogram_from >> 1) - (upward ? 0 : ROLLUP_BUCKETS / 2 - 1);
-    if (from < 0) from = 0;
-    for (int i = 0; i < ROLLUP_BUCKETS; i++)
-        if (op->histogram[i]) merged[((op->histogram_from + i) >> 1) - from] += op->histogram[i];
-    memcpy(op->histogram, merged, sizeof merged);
-    op->histogram_from = from;
-    op->histogram_shift++;
-}
-
-static void count_in_histogram(struct rollup_op *op, uint64_t ns)
-{
-    int step = step_of(ns);
-    if (op->count == 0) op->histogram_from = step > ROLLUP_BUCKETS / 2 ? step - ROLLUP_BUCKETS / 2 : 0;
-    for (;;) {
-        int bucket = (step >> op->histogram_shift) - op->histogram_from;
-        if (bucket >= 0 && bucket < ROLLUP_BUCKETS) {
-            op->histogram[bucket]++;
-            return;
-        }
-        widen_histogram(op, bucket >= 0);
-    }
-}
-
-void rollup_count_time(struct rollup_op *op, uint64_t ns)
-{
-    count_in_histogram(op, ns);
-    double seconds = (double)ns * 1e-9;
-    op->sum_of_squares += seconds * seconds;
-    op->total_ns += ns;
-    if (op->count == 0 || ns < op->least_ns) op->least_ns = ns;
-    if (ns > op->most_ns) op->most_ns = ns;
-    op->last_ns = ns;
-    op->count++;
-}
-
 static void take_op(struct trace_follower *follower, const struct trace_event *event)
 {
     uint32_t position = rollup_position(&follower->ops[event->device], event->id);
@@ -199,7 +147,7 @@ static void take_op(struct trace_follower *follower, const struct trace_event *e
     if (position == 0)
         follower->rollup.unattributed++;
     else
-        rollup_count_time(&follower->rollup.ops[position - 1], event->end_ns - event->begin_ns);
+        rollup_count_time(&follower->pool, &follower->rollup.ops[position - 1], event->end_ns - event->begin_ns);
 }
 
 static void take_memory(struct rollup *rollup, const struct trace_event *event)
@@ -428,64 +376,4 @@ double rollup_host_counter(const struct rollup *rollup, uint32_t counter)
 {
     bool is_read = counter < rollup->counter_count && rollup->counters[counter].host.count > 0;
     return is_read ? rollup->counters[counter].host.last : (double)NAN;
-}
-
-static double bucket_begin(const struct rollup_op *op, int bucket)
-{
-    return step_begin_ns((op->histogram_from + bucket) << op->histogram_shift);
-}
-
-/* The k-th smallest lies in a bucket; within it, times are taken as evenly spread. */
-uint64_t rollup_percentile_ns(const struct rollup_op *op, double fraction)
-{
-    if (op->count == 0) return 0;
-    if (fraction <= 0) return op->least_ns;
-    if (fraction >= 1) return op->most_ns;
-    double rank = fraction * (double)(op->count - 1), before = 0;
-    int bucket = 0;
-    while (bucket < ROLLUP_BUCKETS - 1 && before + op->histogram[bucket] <= rank) before += op->histogram[bucket++];
-    double inside = op->histogram[bucket] ? (rank - before + 0.5) / op->histogram[bucket] : 0.5;
-    double least = (double)op->least_ns, most = (double)op->most_ns;
-    double begin = fmax(least, bucket_begin(op, bucket)), end = fmin(most, bucket_begin(op, bucket + 1));
-    double ns = begin + (end - begin) * inside;
-    if (!(ns < most)) return op->most_ns;
-    return ns > least ? (uint64_t)ns : op->least_ns;
-}
-
-static void spread_histogram(struct rollup_times *times, const struct rollup_op *op)
-{
-    int width = 1 << op->histogram_shift;
-    for (int i = 0; i < ROLLUP_BUCKETS; i++) {
-        int first = (op->histogram_from + i) * width;
-        for (int k = 0; op->histogram[i] && k < width && first + k < ROLLUP_STEPS; k++)
-            times->steps[first + k] += (double)op->histogram[i] / width;
-    }
-}
-
-void rollup_times_add(struct rollup_times *times, const struct rollup_op *op)
-{
-    if (op->count == 0) return;
-    if (times->ops == 0) times->first = op;
-    if (times->ops == 1) spread_histogram(times, times->first);
-    if (times->ops > 0) spread_histogram(times, op);
-    if (times->ops == 0 || op->least_ns < times->least_ns) times->least_ns = op->least_ns;
-    if (op->most_ns > times->most_ns) times->most_ns = op->most_ns;
-    times->count += op->count;
-    times->ops++;
-}
-
-uint64_t rollup_times_percentile_ns(const struct rollup_times *times, double fraction)
-{
-    if (times->ops <= 1) return times->ops ? rollup_percentile_ns(times->first, fraction) : 0;
-    if (fraction <= 0) return times->least_ns;
-    if (fraction >= 1) return times->most_ns;
-    double rank = fraction * (double)(times->count - 1), before = 0;
-    int at = 0;
-    while (at < ROLLUP_STEPS - 1 && before + times->steps[at] <= rank) before += times->steps[at++];
-    double inside = times->steps[at] > 0 ? fmin(1, (rank - before + 0.5) / times->steps[at]) : 0.5;
-    double least = (double)times->least_ns, most = (double)times->most_ns;
-    double begin = fmax(least, step_begin_ns(at)), end = fmin(most, step_begin_ns(at + 1));
-    double ns = begin + (end - begin) * inside;
-    if (!(ns < most)) return times->most_ns;
-    return ns > least ? (uint64_t)ns : times->least_ns;
 }

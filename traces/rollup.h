@@ -14,13 +14,19 @@
 #define ROLLUP_BUCKETS 128 /* of the histogram of op times, for percentiles */
 #define ROLLUP_OCTAVE 32   /* steps that a doubling of the time is cut into, evenly */
 
-/* What each time touches lies together, so that it is fetched at once. */
+/* How many times fell where: bucket i counts steps [from + i, from + i + 1) << shift. There are buckets for what has been seen
+ * alone, ROLLUP_BUCKETS at most: with more the shift grows. */
+struct rollup_histogram {
+    uint32_t *buckets; /* owned by the rollup; NULL = none, or memory was short and their times are in none */
+    uint16_t from;
+    uint8_t shift, size;
+};
+
+/* What each time touches lies in one line of memory, and in its buckets. */
 struct rollup_op {
     uint64_t count, total_ns, least_ns, most_ns, last_ns;
     double sum_of_squares;           /* of seconds */
-    int32_t histogram_from;          /* bucket i counts steps [from + i, from + i + 1) << shift */
-    uint32_t histogram_shift;        /* grows when times spread out, so that every time falls into a bucket */
-    uint32_t histogram[ROLLUP_BUCKETS];
+    struct rollup_histogram histogram;
     uint32_t id, device;
     const char *layer, *kind, *pass; /* owned by the rollup */
     uint64_t flops, bytes_moved, live_bytes;
@@ -149,7 +155,7 @@ size_t rollup_tensors_at(const struct rollup *rollup, uint32_t device, uint32_t 
 /* How much faster the other clock runs, as a fraction; NAN = unknown: within a second of readings. */
 double rollup_clock_drift(const struct rollup_clock *clock);
 /* Percentile (0..1) of an op's times from its histogram, in ns; 0 for an op never timed. Off by at most 2 % when all times
- * lie within a factor of 16, 5 % within 256, 10 % within 65,536. */
+ * lie within a factor of 15, 5 % within 200, 10 % within 40,000. */
 uint64_t rollup_percentile_ns(const struct rollup_op *op, double fraction);
 
 /* Times of several ops together: where their histograms meet, each bucket is spread evenly over its steps. Begins

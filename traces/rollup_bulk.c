@@ -6,18 +6,19 @@
 
 #define AHEAD 16 /* kernels whose lines are fetched meanwhile */
 
-static void settle_line(struct rollup_waiting *line, struct rollup_op *times)
+static void settle_line(struct rollup_pool *pool, struct rollup_waiting *line, struct rollup_op *times)
 {
-    for (uint32_t i = 0; i < line->count; i++) rollup_count_time(times, line->ns[i]);
+    for (uint32_t i = 0; i < line->count; i++) rollup_count_time(pool, times, line->ns[i]);
     line->count = 0;
 }
 
 /* False where there is no line: then it is to be counted at once. */
-static bool wait_in(struct rollup_lines *lines, size_t position, struct rollup_op *times, uint64_t ns)
+static bool wait_in(struct rollup_pool *pool, struct rollup_lines *lines, size_t position, struct rollup_op *times,
+                    uint64_t ns)
 {
     struct rollup_waiting *line = position < lines->count ? &lines->lines[position] : NULL;
     if (!line || ns > UINT32_MAX) return false;
-    if (line->count == ROLLUP_WAITING) settle_line(line, times);
+    if (line->count == ROLLUP_WAITING) settle_line(pool, line, times);
     if (!line->listed) lines->listed[lines->listed_count++] = (uint32_t)position;
     line->listed = true;
     line->ns[line->count++] = (uint32_t)ns;
@@ -28,23 +29,24 @@ void rollup_count_kernel(struct trace_follower *follower, size_t position, uint6
 {
     struct rollup_lines *lines = &follower->kernel_lines;
     struct rollup_op *times = &follower->rollup.kernels[position].times;
-    if (position < lines->count) settle_line(&lines->lines[position], times);
-    rollup_count_time(times, ns);
+    if (position < lines->count) settle_line(&follower->pool, &lines->lines[position], times);
+    rollup_count_time(&follower->pool, times, ns);
 }
 
 void rollup_count_op(struct trace_follower *follower, size_t position, uint64_t ns)
 {
     struct rollup_op *times = &follower->rollup.ops[position];
-    if (wait_in(&follower->op_lines, position, times, ns)) return;
-    if (position < follower->op_lines.count) settle_line(&follower->op_lines.lines[position], times);
-    rollup_count_time(times, ns);
+    if (wait_in(&follower->pool, &follower->op_lines, position, times, ns)) return;
+    if (position < follower->op_lines.count) settle_line(&follower->pool, &follower->op_lines.lines[position], times);
+    rollup_count_time(&follower->pool, times, ns);
 }
 
 static void settle(struct rollup_lines *lines, struct trace_follower *follower, bool kernels)
 {
     for (size_t i = 0; i < lines->listed_count; i++) {
         uint32_t at = lines->listed[i];
-        settle_line(&lines->lines[at], kernels ? &follower->rollup.kernels[at].times : &follower->rollup.ops[at]);
+        settle_line(&follower->pool, &lines->lines[at],
+                    kernels ? &follower->rollup.kernels[at].times : &follower->rollup.ops[at]);
         lines->lines[at].listed = false;
     }
     lines->listed_count = 0;
@@ -104,7 +106,7 @@ static bool take_known(struct trace_follower *follower, uint32_t device, uint32_
     struct rollup_waiting *line = &follower->kernel_lines.lines[at - 1];
     uint64_t ns = t->end_ns - t->begin_ns;
     if (line->known ? line->stream != stream : !know(follower, at - 1, stream, line)) return false;
-    if (!wait_in(&follower->kernel_lines, at - 1, &follower->rollup.kernels[at - 1].times, ns))
+    if (!wait_in(&follower->pool, &follower->kernel_lines, at - 1, &follower->rollup.kernels[at - 1].times, ns))
         rollup_count_kernel(follower, at - 1, ns);
     rollup_pass_kernel(follower, device, open, line->op, t->id, ns);
     return true;
@@ -123,12 +125,14 @@ void rollup_take_ops(struct trace_follower *follower, uint32_t device, const str
     rollup->devices[device].ops_timed = true;
     for (size_t i = 0; i < count; i++) {
         uint32_t ahead = i + AHEAD < count ? rollup_position(index, times[i + AHEAD].id) : 0;
+        uint32_t near = i + AHEAD / 2 < count ? rollup_position(index, times[i + AHEAD / 2].id) : 0;
         if (ahead) __builtin_prefetch(&rollup->ops[ahead - 1], 1);
+        if (near) __builtin_prefetch(rollup->ops[near - 1].histogram.buckets, 1);
         uint32_t at = rollup_position(index, times[i].id);
         if (at == 0)
             rollup->unattributed++;
         else
-            rollup_count_time(&rollup->ops[at - 1], times[i].end_ns - times[i].begin_ns);
+            rollup_count_time(&follower->pool, &rollup->ops[at - 1], times[i].end_ns - times[i].begin_ns);
     }
 }
 

@@ -42,6 +42,16 @@ struct rollup_lines {
     size_t listed_count, listed_capacity;
 };
 
+/* Buckets of histograms, a few at a time. */
+#define ROLLUP_FEWEST_BUCKETS 8
+#define ROLLUP_BUCKET_CLASSES 5 /* 8 to 128 */
+struct rollup_slab;
+struct rollup_pool {
+    struct rollup_slab *slabs;
+    size_t left; /* buckets of the first slab that are in no histogram yet */
+    uint32_t *free[ROLLUP_BUCKET_CLASSES]; /* each begins with where the next one is */
+};
+
 struct rollup_last; /* rollup_last.c: the last steps, as they come */
 
 struct trace_follower {
@@ -52,6 +62,7 @@ struct trace_follower {
     struct rollup_index kernels[TRACE_MOST_DEVICES]; /* of the first entry of each id */
     uint32_t *kernel_next;                           /* position + 1 of the same kernel on another stream; 0 = none */
     struct open_ops open[TRACE_MOST_DEVICES];
+    struct rollup_pool pool;
     struct rollup_lines kernel_lines, op_lines;
     size_t op_capacity, step_capacity, mark_capacity, kernel_capacity, next_capacity, counter_capacity;
     uint64_t step_stride; /* steps kept: the multiples of it, the last one and the evaluated ones */
@@ -94,7 +105,9 @@ static inline uint32_t rollup_position(const struct rollup_index *index, uint32_
 {
     return id < index->count ? index->position[id] : 0;
 }
-void rollup_count_time(struct rollup_op *op, uint64_t ns);
+/* rollup_times.c */
+void rollup_count_time(struct rollup_pool *pool, struct rollup_op *op, uint64_t ns);
+void rollup_finish_pool(struct rollup_pool *pool);
 
 bool rollup_take_kernel_entry(struct trace_follower *follower, const struct trace_kernel *kernel, struct error *err);
 bool rollup_take_kernel(struct trace_follower *follower, const struct trace_event *event, uint32_t stream,

@@ -404,8 +404,9 @@ static bool same_times(const struct rollup_op *a, const struct rollup_op *b)
 {
     return a->count == b->count && a->total_ns == b->total_ns && a->least_ns == b->least_ns &&
            a->most_ns == b->most_ns && a->last_ns == b->last_ns && a->sum_of_squares == b->sum_of_squares &&
-           a->histogram_from == b->histogram_from && a->histogram_shift == b->histogram_shift &&
-           memcmp(a->histogram, b->histogram, sizeof a->histogram) == 0;
+           a->histogram.from == b->histogram.from && a->histogram.shift == b->histogram.shift &&
+           a->histogram.size == b->histogram.size &&
+           memcmp(a->histogram.buckets, b->histogram.buckets, a->histogram.size * sizeof(uint32_t)) == 0;
 }
 
 Test(trace_kernels, are_the_same_in_bulk_and_one_by_one)

@@ -192,3 +192,24 @@ Test(trace_rollup, a_look_reads_the_file_once)
     cr_expect_eq(stats.reads, before + 1, "once to see that nothing has come");
     trace_reader_close(reader);
 }
+
+/* Of tens of thousands of ops each has buckets for the times that it had, not for all that it could have. */
+Test(trace_rollup, an_op_has_buckets_for_its_times_alone)
+{
+    struct trace_writer *writer = begin();
+    struct trace_sink *sink = trace_writer_sink(writer);
+    sample_tables(sink, 1, 3);
+    for (uint64_t i = 0; i < 1000; i++) sink->op_time(sink->context, 0, 0, 1000, 1000 + 100000 + i * 10);
+    for (uint64_t i = 0; i < 30; i++) sink->op_time(sink->context, 0, 1, 1000, 1000 + (UINT64_C(1) << i));
+    struct trace_follower *follower = end(writer);
+    const struct rollup_op *ops = trace_follow_rollup(follower)->ops;
+    cr_expect_leq(ops[0].histogram.size, 8, "%u buckets for times 10 %% apart", ops[0].histogram.size);
+    cr_expect_eq(ops[0].histogram.shift, 0);
+    cr_expect_gt(ops[1].histogram.size, 64);
+    cr_expect_leq(ops[1].histogram.size, ROLLUP_BUCKETS);
+    uint64_t count = 0;
+    for (size_t i = 0; i < ops[1].histogram.size; i++) count += ops[1].histogram.buckets[i];
+    cr_expect_eq(count, 30, "each is in a bucket");
+    cr_expect_eq(ops[2].histogram.size, 0, "never timed");
+    trace_unfollow(follower);
+}

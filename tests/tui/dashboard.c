@@ -108,9 +108,9 @@ Test(dashboard, groups_are_those_of_trace_stats_to_the_digit)
     for (size_t i = 0; i < rollup->op_count; i++) { /* uneven ones: a long tail, some on the other device */
         struct rollup_op *op = &rollup->ops[i];
         op->device = i % 2;
-        op->histogram[0] += 90 * (uint32_t)i;
-        op->histogram[40] = 3;
-        op->count = op->histogram[0] + 3;
+        op->histogram.buckets[0] += 90 * (uint32_t)i;
+        op->histogram.buckets[40] = 3;
+        op->count = op->histogram.buckets[0] + 3;
         op->most_ns *= 3;
         op->total_ns = op->count * op->least_ns + 6 * op->least_ns;
     }
@@ -140,7 +140,7 @@ Test(dashboard, percentiles_of_a_group_are_of_all_its_times)
 {
     struct rollup *rollup = example_rollup();
     example_ops[0] = example_op(0, "stem/conv", "conv", "forward", 1000000);
-    example_ops[0].count = example_ops[0].histogram[0] = 990;
+    example_ops[0].count = example_ops[0].histogram.buckets[0] = 990;
     struct dashboard dashboard = ready(rollup);
     press(&dashboard, rollup, "g");
     const struct op_row *conv = find_row(&dashboard, "conv"); /* 990 times 1 ms, 10 times 3 ms */
@@ -815,7 +815,7 @@ Test(screens, what_is_not_known_yet_is_not_zero)
     rollup->step_count = 0;
     rollup->iterations = 0;
     for (size_t i = 0; i < rollup->op_count; i++)
-        example_ops[i].count = example_ops[i].total_ns = example_ops[i].histogram[0] = 0;
+        example_ops[i].count = example_ops[i].total_ns = example_ops[i].histogram.buckets[0] = 0;
     for (int view = 0; view < VIEWS; view++) {
         struct dashboard dashboard = ready(rollup);
         dashboard.view = (enum view)view;

@@ -8,6 +8,21 @@
 
 #include "rollup.h"
 
+#define EXAMPLE_BUCKETS 41
+static uint32_t example_buckets[64][EXAMPLE_BUCKETS];
+
+/* The next so many times, all of them `ns`. */
+static struct rollup_histogram example_histogram(uint64_t ns, uint32_t times)
+{
+    static size_t used;
+    uint32_t *buckets = example_buckets[used++ % 64];
+    int exponent = (int)log2((double)ns);
+    memset(buckets, 0, sizeof example_buckets[0]);
+    buckets[0] = times;
+    int from = exponent * ROLLUP_OCTAVE + (int)((ldexp((double)ns, -exponent) - 1) * ROLLUP_OCTAVE);
+    return (struct rollup_histogram){.buckets = buckets, .from = (uint16_t)from, .size = EXAMPLE_BUCKETS};
+}
+
 static struct rollup_op example_op(uint32_t id, const char *layer, const char *kind, const char *pass, uint64_t ns)
 {
     struct rollup_op op = {.id = id,
@@ -22,9 +37,7 @@ static struct rollup_op example_op(uint32_t id, const char *layer, const char *k
                            .least_ns = ns,
                            .most_ns = ns,
                            .last_ns = ns};
-    int exponent = (int)log2((double)ns);
-    op.histogram_from = exponent * ROLLUP_OCTAVE + (int)((ldexp((double)ns, -exponent) - 1) * ROLLUP_OCTAVE);
-    op.histogram[0] = 10;
+    op.histogram = example_histogram(ns, 10);
     return op;
 }
 
@@ -132,7 +145,7 @@ static struct rollup *example_gpu_rollup(void)
     k[8].work = WORK_COPY;
     k[1].times.count = 20; /* in two micro-batches */
     k[1].times.total_ns *= 2;
-    k[1].times.histogram[0] = 20;
+    k[1].times.histogram = example_histogram(2900000, 20);
     rollup->kernels = k;
     rollup->kernel_count = EXAMPLE_KERNELS;
     snprintf(rollup->backend, sizeof rollup->backend, "cuda");
