@@ -232,8 +232,8 @@ struct renewal {
     bool ended;
 };
 
-#define RENEWAL_PART 100u                 /* of the time, at most one part in so many goes into it */
-#define RENEWAL_NS   UINT64_C(2000000000) /* so old they are at most */
+#define RENEWAL_PART 400u                 /* of the time, at most one part in so many goes into it */
+#define RENEWAL_NS   UINT64_C(4000000000) /* so old they are at most */
 
 /* Tables of tens of thousands of ops take milliseconds to sort: they are made anew less often than the screen is drawn,
  * but at once when a key asks for others. */

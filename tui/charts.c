@@ -14,7 +14,7 @@ static double part_of(uint64_t bytes, uint64_t whole) { return whole ? (double)b
 
 /* ---- Curves ---- */
 
-#define FEW_VALUES 4096 /* so many are looked at each time */
+#define FEW_VALUES 1024 /* so many are looked at each time */
 
 /* Whether a curve has to be made of its values; it remembers of what. */
 static bool begin_curve(struct dashboard_curve *curve, size_t of, const uint64_t asked[4])

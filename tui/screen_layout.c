@@ -27,8 +27,14 @@ static struct rect take_top(struct rect *area, uint32_t rows)
     return top;
 }
 
+#define LEAST_OVERVIEW 12 /* rows with room for anything below the table */
+
 static void split_overview(struct layout *layout, struct rect body)
 {
+    if (body.rows < LEAST_OVERVIEW) {
+        layout->ops = body;
+        return;
+    }
     uint32_t table = body.rows * 6 / 10;
     if (body.rows - table < 8) table = body.rows > 16 ? body.rows - 8 : body.rows / 2;
     struct rect top = take_top(&body, table);

@@ -245,6 +245,14 @@ Test(layout, nothing_overlaps_and_nothing_sticks_out)
             }
 }
 
+/* Frames alone would be all that a table, a plan and a curve have on ten rows. */
+Test(layout, a_low_screen_is_the_tables)
+{
+    struct layout low = layout_for(VIEW_OVERVIEW, 10, 40, 0), high = layout_for(VIEW_OVERVIEW, 24, 80, 0);
+    cr_expect(low.ops.rows == 5 && low.memory.rows == 0 && low.loss.rows == 0);
+    cr_expect(high.ops.rows > 5 && high.memory.rows > 5 && high.loss.rows > 5);
+}
+
 Test(dashboard, a_click_selects_and_a_second_opens)
 {
     const struct rollup *rollup = example_rollup();
