@@ -83,15 +83,13 @@ static void open_group(struct dashboard *dashboard, const struct op_row *row)
 static void open_layer(struct dashboard *dashboard, uint32_t op)
 {
     struct tree *tree = &dashboard->tree;
-    for (uint32_t i = 0; i < tree->node_count; i++) {
-        if (tree->nodes[i].op != op) continue;
-        for (uint32_t n = tree->nodes[i].parent; n != TREE_NONE; n = tree->nodes[n].parent) tree->nodes[n].open = true;
-        tree_flatten(tree, NULL);
-        for (size_t line = 0; line < tree->visible_count; line++)
-            if (tree->visible[line] == i) dashboard->tree_selected = line;
-        dashboard->view = VIEW_LAYERS;
-        return;
-    }
+    if (op >= tree->op_count) return;
+    uint32_t leaf = tree->leaves[op];
+    for (uint32_t n = tree->nodes[leaf].parent; n != TREE_NONE; n = tree->nodes[n].parent) tree->nodes[n].open = true;
+    tree_flatten(tree, NULL);
+    for (size_t line = 0; line < tree->visible_count; line++)
+        if (tree->visible[line] == leaf) dashboard->tree_selected = line;
+    dashboard->view = VIEW_LAYERS;
 }
 
 /* Index of the op that owns a kernel; TREE_NONE when none does. */

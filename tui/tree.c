@@ -5,15 +5,20 @@
 #include "hash.h"
 #include "mem.h"
 
-static size_t slot_of(const struct tree *tree, uint32_t parent, const char *name, size_t length)
+static bool is_node(const struct tree_node *n, uint32_t parent, const char *name, size_t length, const char *pass)
 {
-    size_t mask = tree->slot_count - 1, slot = (size_t)hash_bytes(name, length, parent) & mask;
+    if (n->parent != parent || n->length != length || memcmp(n->name, name, length) != 0) return false;
+    return n->pass && pass ? strcmp(n->pass, pass) == 0 : !n->pass && !pass;
+}
+
+static size_t slot_of(const struct tree *tree, uint32_t parent, const char *name, size_t length, const char *pass)
+{
+    size_t mask = tree->slot_count - 1, hash = (size_t)hash_bytes(name, length, parent);
+    size_t slot = (pass ? (size_t)hash_bytes(pass, strlen(pass), hash) : hash) & mask;
     for (;; slot = (slot + 1) & mask) {
         uint32_t node = tree->slots[slot];
         if (node == TREE_NONE) return slot;
-        const struct tree_node *n = &tree->nodes[node];
-        if (n->parent == parent && n->op == TREE_NONE && n->length == length && memcmp(n->name, name, length) == 0)
-            return slot;
+        if (is_node(&tree->nodes[node], parent, name, length, pass)) return slot;
     }
 }
 
@@ -29,7 +34,7 @@ static bool grow_slots(struct tree *tree, struct error *err)
     tree->slot_count = count;
     for (uint32_t i = 1; i < tree->node_count; i++) {
         const struct tree_node *n = &tree->nodes[i];
-        if (n->op == TREE_NONE) tree->slots[slot_of(tree, n->parent, n->name, n->length)] = i;
+        tree->slots[slot_of(tree, n->parent, n->name, n->length, n->pass)] = i;
     }
     return true;
 }
@@ -62,13 +67,17 @@ static uint32_t add_node(struct tree *tree, uint32_t parent, const char *name, s
     return id;
 }
 
-static uint32_t find_or_add(struct tree *tree, uint32_t parent, const char *name, size_t length, struct error *err)
+/* A leaf's has a pass and an op. */
+static uint32_t find_or_add(struct tree *tree, uint32_t parent, const char *name, size_t length, const char *pass,
+                            uint32_t op, struct error *err)
 {
     if (!grow_slots(tree, err)) return TREE_NONE;
-    size_t slot = slot_of(tree, parent, name, length);
+    size_t slot = slot_of(tree, parent, name, length, pass);
     if (tree->slots[slot] != TREE_NONE) return tree->slots[slot];
-    uint32_t id = add_node(tree, parent, name, length, TREE_NONE, err);
-    if (id != TREE_NONE) tree->slots[slot] = id;
+    uint32_t id = add_node(tree, parent, name, length, op, err);
+    if (id == TREE_NONE) return id;
+    tree->nodes[id].pass = pass;
+    tree->slots[slot] = id;
     return id;
 }
 
@@ -78,12 +87,17 @@ static bool add_op(struct tree *tree, const struct rollup *rollup, uint32_t op, 
     const char *path = rollup->ops[op].layer;
     while (*path) {
         size_t length = strcspn(path, "/");
-        node = find_or_add(tree, node, path, length, err);
+        node = find_or_add(tree, node, path, length, NULL, TREE_NONE, err);
         if (node == TREE_NONE) return false;
         path += length + (path[length] == '/');
     }
     const char *kind = rollup->ops[op].kind;
-    return add_node(tree, node, kind, strlen(kind), op, err) != TREE_NONE;
+    void *leaves = tree->leaves;
+    if (!mem_grow(MEM_SCREEN, &leaves, &tree->leaf_capacity, (size_t)op + 1, sizeof *tree->leaves))
+        return error_memory(err, ((size_t)op + 1) * sizeof *tree->leaves, "the layer tree");
+    tree->leaves = leaves;
+    tree->leaves[op] = find_or_add(tree, node, kind, strlen(kind), rollup->ops[op].pass, op, err);
+    return tree->leaves[op] != TREE_NONE;
 }
 
 static enum tree_pass pass_of(const char *pass)
@@ -100,13 +114,15 @@ static void add_up(struct tree *tree, const struct rollup *rollup)
         struct tree_node *n = &tree->nodes[i];
         memset(n->ns, 0, sizeof n->ns);
         n->total_ns = n->count = 0;
-        if (n->op == TREE_NONE) continue;
-        const struct rollup_op *op = &rollup->ops[n->op];
-        n->ns[pass_of(op->pass)] = n->total_ns = op->total_ns;
-        n->count = op->count;
+    }
+    for (size_t i = 0; i < tree->op_count; i++) {
+        struct tree_node *n = &tree->nodes[tree->leaves[i]];
+        n->total_ns += rollup->ops[i].total_ns;
+        n->count += rollup->ops[i].count;
     }
     for (size_t i = tree->node_count; i-- > 1;) {
-        const struct tree_node *n = &tree->nodes[i];
+        struct tree_node *n = &tree->nodes[i];
+        if (n->pass) n->ns[pass_of(n->pass)] = n->total_ns;
         struct tree_node *p = &tree->nodes[n->parent];
         for (int pass = 0; pass < TREE_PASSES; pass++) p->ns[pass] += n->ns[pass];
         p->total_ns += n->total_ns;
@@ -186,6 +202,7 @@ void tree_finish(struct tree *tree)
 {
     mem_free(tree->nodes);
     mem_free(tree->slots);
+    mem_free(tree->leaves);
     mem_free(tree->visible);
     *tree = (struct tree){0};
 }

@@ -18,7 +18,8 @@ struct tree_node {
     uint32_t length;
     uint32_t parent, first_child, last_child, next;
     uint32_t depth;
-    uint32_t op; /* index into rollup.ops of a leaf, else TREE_NONE */
+    uint32_t op; /* index into rollup.ops of a leaf's first op, else TREE_NONE */
+    const char *pass; /* of a leaf, which is all ops of one layer, kind and pass, on whatever device; else NULL */
     bool open;
     uint64_t ns[TREE_PASSES], total_ns, count;
 };
@@ -26,9 +27,11 @@ struct tree_node {
 struct tree {
     struct tree_node *nodes; /* nodes[0] is the root */
     size_t node_count, node_capacity;
-    uint32_t *slots; /* hash of (parent, segment) to node */
+    uint32_t *slots; /* hash of (parent, segment, pass) to node */
     size_t slot_count;
     size_t op_count;   /* ops it was built from */
+    uint32_t *leaves;  /* of each of them, its leaf */
+    size_t leaf_capacity;
     uint32_t *visible; /* nodes whose ancestors are all open, in order */
     size_t visible_count, visible_capacity;
 };

@@ -245,6 +245,28 @@ Test(layout, nothing_overlaps_and_nothing_sticks_out)
             }
 }
 
+Test(dashboard, a_layer_has_a_line_for_all_devices_together)
+{
+    static struct rollup_op ops[14];
+    struct rollup *rollup = example_rollup();
+    for (uint32_t i = 0; i < 14; i++) {
+        ops[i] = example_ops[i % 7];
+        ops[i].device = i / 7;
+    }
+    struct dashboard one = ready(rollup);
+    rollup->ops = ops;
+    rollup->op_count = 14;
+    struct dashboard two = ready(rollup);
+    cr_expect_eq(two.tree.node_count, one.tree.node_count);
+    cr_expect_eq(two.tree.nodes[0].total_ns, 2 * one.tree.nodes[0].total_ns);
+    for (size_t i = 0; i < two.tree.node_count; i++) cr_expect_eq(two.tree.nodes[i].count, 2 * one.tree.nodes[i].count);
+    two.ops.selected = 1;
+    dashboard_key(&two, rollup, DASHBOARD_RETURN);
+    cr_expect_eq(two.view, VIEW_LAYERS, "an op of the second device has a line, too");
+    dashboard_finish(&one);
+    dashboard_finish(&two);
+}
+
 /* Frames alone would be all that a table, a plan and a curve have on ten rows. */
 Test(layout, a_low_screen_is_the_tables)
 {
