@@ -151,6 +151,16 @@ static bool divides(const struct choice *choice, uint32_t micro_batches)
     return most % micro_batches == 0 && least % micro_batches == 0;
 }
 
+/* The next smaller number of micro-batches that divides; 1 does. */
+static uint32_t divisor_below(const struct choice *choice, uint32_t micro_batches)
+{
+    uint64_t most = choice->start[0];
+    if (micro_batches > most) micro_batches = (uint32_t)most + 1;
+    for (uint32_t n = micro_batches - 1; n > 1; n--)
+        if (divides(choice, n)) return n;
+    return 1;
+}
+
 /* How many pieces would make the share fit if what images take fell in proportion. */
 static uint32_t pieces_wanted(const struct share *share, const struct device_spec *device)
 {
@@ -254,10 +264,11 @@ static bool choose_cut(struct choice *choice, struct cut *cut, struct error *err
     uint32_t numbers[MOST_DIVISORS], wanted = choice->request->micro_batches;
     size_t count = MOST_DIVISORS, fewest;
     if (wanted > 0 && !divides(choice, wanted))
-        return error_set(
-            err, ERROR_INPUT,
-            "micro-batches: %" PRIu32 " equal ones are wanted of %" PRIu32 " images on a device; a divisor is wanted%s",
-            wanted, choice->start[0], choice->request->bn_group > 0 ? ", of whole groups (--bn-group)" : "");
+        return error_set(err, ERROR_INPUT,
+                         "--micro-batches: the %" PRIu32 " images of a device cannot be cut into %" PRIu32
+                         " equal parts%s; into %" PRIu32 " they can",
+                         choice->start[0], wanted, choice->request->bn_group > 0 ? " of whole groups (--bn-group)" : "",
+                         divisor_below(choice, wanted));
     if (wanted > 0) return try_cut(choice, wanted, cut, err);
     list_pieces(choice, numbers, &count);
     TRY(find_fewest(choice, numbers, count, cut, &fewest, err));

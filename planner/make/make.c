@@ -14,7 +14,7 @@ static bool check_request(const struct plan_request *request, struct error *err)
     if (devices == 0) return error_set(err, ERROR_INPUT, "a plan needs at least one device");
     if (request->batch < devices)
         return error_set(err, ERROR_INPUT,
-                         "batch is %" PRIu32 ", less than the %zu devices; at least one image each is wanted",
+                         "--batch: %" PRIu32 " is less than the %zu devices; at least one image each is wanted",
                          request->batch, devices);
     const uint32_t group = request->bn_group;
     if (group > 0 && request->batch % group != 0)

@@ -20,6 +20,10 @@ def check_plan(folder):
     refused(['plan', 'resnet-20', '--micro-batches', 'some'], '--micro-batches', 'some')
     refused(['plan', 'resnet-20', '--micro-batches', 0], '--micro-batches')
     refused(['plan', 'resnet-20', '--batch', -1], '--batch')
+    refused(['plan', 'resnet-20', '--gpus', '8xh100', '--batch', 7], '--batch: 7', '8 devices')
+    for parts, fewer in ((3, 2), (127, 64), (300, 128)):
+        refused(['plan', 'resnet-20', '--gpus', 'titan-x', '--batch', 128, '--micro-batches', parts], '--micro-batches',
+                f'into {parts} equal parts', f'into {fewer} they can')
     refused(['plan', 'resnet-20', '--batch', '99999999999999999999'], '--batch')
     refused(['plan', 'resnet-20', '--gpus', 'titan-y'], 'titan-y', 'titan-x')
     refused(['plan', 'resnet-20', '--gpus', '0x12GiB'], '--gpus')
@@ -413,12 +417,16 @@ def check_trace_tables(folder):
     refused(['trace', 'stats', f'{trace}@900-'], '900-', 'no such steps')
     refused(['trace', 'stats', trace, '--by', 'colour'], '--by', 'colour', 'kernel')
     refused(['trace', 'stats', trace, '--by', 'kernel'], 'costs.trace', 'no kernels', '--by op')
+    refused(['top', trace, '--once', '--by', 'layers'], '--by', 'layers', 'did you mean layer?')
     refused(['trace', 'stats', trace, '--gate', 5], '--gate', 'diff')
     refused(['trace', 'diff', trace, trace, '--gate', 'some'], '--gate', 'some')
     refused(['trace', 'diff', trace, f'{trace}@1-2', '--gate', 5], '@1-2', 'timed steps', 'at least 3')
     done = run('trace', 'stats', trace, '--by', 'unit', '--json')
     expect(done.returncode == 0, f'trace stats --by unit: {done.stderr}')
     stats = json.loads(done.stdout)
+    expect(0 < stats['step_seconds'] <= stats['step_p99_seconds'], f'few steps: {stats}')
+    two = json.loads(run('trace', 'stats', f'{trace}@2-3', '--json').stdout)
+    expect(0 < two['step_seconds'] <= two['step_p99_seconds'], f'two steps: {two}')
     parts, row = stats['timed_step_parts_ns'], stats['rows'][0]
     counters = {counter['name']: counter for counter in stats['counters']}
     memory = counters['memory of the process']
@@ -447,7 +455,6 @@ def check_traces(folder):
     refused(['trace', 'stat', folder / 'text.trace'], 'stat', 'did you mean stats?')
     refused(['trace', 'stats', folder / 'text.trace', '--by', 'kernal'], '--by', 'kernal', 'did you mean kernel?')
     refused(['trace', 'stats', folder / 'text.trace', '--sort', 'totl'], '--sort', 'totl', 'did you mean total?')
-    refused(['top', folder / 'text.trace', '--once', '--by', 'layers'], '--by', 'layers', 'did you mean layer?')
     refused(['trace'], 'stats')
 
 

@@ -126,6 +126,8 @@ Test(cli_plan, advice_says_only_what_concerns_the_network)
     cr_assert_not(strstr(run->out, " 0.0 % more"));
     run = cli_run("plan resnet-50 --gpus titan-x --micro-batches 1 --recompute none");
     cr_assert_eq(run->code, 1);
+    cr_assert_not(strstr(run->out, " 0.0 % more"));
+    cr_assert(strstr(run->out, "--offload auto, into host memory"), "%s", run->out);
     cr_assert(strstr(run->out, "the smallest number that fits; batch normalisation"), "%s", run->out);
 }
 

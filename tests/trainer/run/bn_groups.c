@@ -150,7 +150,7 @@ Test(bn_groups, what_cannot_be_is_refused)
     } cases[] = {{"cpu", 5, 0, false, "groups of 5 images do not divide the batch of 16"},
                  {"cpu", 32, 0, false, "groups of 32 images do not divide the batch of 16"},
                  {"3xcpu", 8, 0, false, "16 images are 2 groups of 8, less than the 3 devices"},
-                 {"cpu", 8, 4, false, "a divisor is wanted, of whole groups"},
+                 {"cpu", 8, 4, false, "cannot be cut into 4 equal parts of whole groups (--bn-group); into 2 they can"},
                  {"2xcpu", 4, 0, true, "taken over all devices"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct small_run run = {.gpus = cases[i].gpus,

@@ -26,7 +26,7 @@ Test(score, a_checkpoint_has_the_error_that_its_run_had)
     cr_assert_float_eq(number(found, "top1_error"), number(told, "top1_error"), 1e-6);
     json_decref(found);
     json_decref(told);
-    found = answer("eval run/step-000000000012.safetensors photos --json --batch 5 --images 6");
+    found = answer("eval run/step-000000000012.safetensors --data photos --json --batch 5 --images 6");
     cr_assert_eq(number(found, "images"), 6);
     json_decref(found);
 }
