@@ -790,7 +790,7 @@ Test(screens, the_cost_of_timing_is_told_as_far_as_it_is_known)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         rollup->steps[rollup->step_count - 1].metric[METRIC_PROFILER_COST] = (float)rows[i].cost;
         rollup->counters[COUNTER_COST_MOST].host =
-            (struct rollup_value){.count = isfinite(rows[i].most), .last = rows[i].most};
+            (struct rollup_value){.count = isfinite(rows[i].most) ? 1 : 0, .last = rows[i].most};
         struct text text = draw(&dashboard, rollup, 40, 120);
         cr_expect(strstr(text.bytes, rows[i].said), "%s: %s", rows[i].said, text.bytes);
         text_finish(&text);
