@@ -208,7 +208,7 @@ static void make_socket(const char *name)
 }
 
 /* Nothing waits for another process, or reads what has no end. */
-Test(files, what_is_no_file_is_named_and_refused, .timeout = 10)
+Test(files, what_is_no_file_is_named_and_refused, .timeout = 60)
 {
     char folder[] = "/tmp/fathom-files-XXXXXX", *bytes;
     size_t length;
@@ -230,7 +230,7 @@ Test(files, what_is_no_file_is_named_and_refused, .timeout = 10)
 }
 
 /* What a shell gives as `<(command)`. */
-Test(files, a_pipe_that_was_given_is_read_to_its_end, .timeout = 10)
+Test(files, a_pipe_that_was_given_is_read_to_its_end, .timeout = 60)
 {
     int ends[2];
     char path[32];
@@ -305,7 +305,7 @@ static pid_t hold_folder(const char *folder, int *end)
     return child;
 }
 
-Test(files, a_folder_is_locked_by_one_process_until_it_ends, .timeout = 10)
+Test(files, a_folder_is_locked_by_one_process_until_it_ends, .timeout = 60)
 {
     char folder[] = "/tmp/fathom-files-XXXXXX", pid[32];
     struct folder_lock lock;

@@ -251,7 +251,7 @@ Test(session, a_viewer_s_request_counts_once)
     struct trace_sink *s = session_sink(session);
     uint64_t next = 1, timed = 0, begun = clock_now_ns();
     atomic_store(&asked_by_viewer, 5);
-    while (timed < 5 && clock_now_ns() - begun < UINT64_C(10000000000)) {
+    while (timed < 5 && clock_now_ns() - begun < UINT64_C(60000000000)) {
         timed += submit(s, &next, next);
         usleep(1000);
     }
@@ -369,6 +369,7 @@ Test(session, samples_memory_and_catches_peaks)
 {
     struct error err = {0};
     struct session *session;
+    uint64_t begun = clock_now_ns();
     cr_assert(session_open(&sink, &(struct session_options){.memory_ms = 1}, &session, &err));
     usleep(50000);
     size_t peak = 64 << 20;
@@ -378,11 +379,13 @@ Test(session, samples_memory_and_catches_peaks)
     cr_assert(process_memory_read(&resident, &most));
     mem_unmap(MEM_GENERAL, bytes, peak);
     usleep(700000);
+    for (int i = 0; i < 6000 && counted.samples < 3; i++) usleep(10000); /* a busy machine */
     session_close(session);
+    double seconds = (double)(clock_now_ns() - begun) * 1e-9;
     cr_assert_eq(counted.own_tables, 1);
     cr_assert_geq(counted.memory_readings, 3);
     cr_assert_geq(counted.cpu_readings, counted.memory_readings - 1, "the first look has none before it");
-    cr_assert(counted.samples >= 3 && counted.samples <= 12, "%d: at most five a second, and peaks", counted.samples);
+    cr_assert(counted.samples >= 3 && counted.samples <= 8.25 + 5 * seconds, "%d: at most five a second, and peaks", counted.samples);
     cr_assert_geq(counted.most_bytes + (1 << 20), resident, "%llu of %llu", (unsigned long long)counted.most_bytes,
                   (unsigned long long)resident); /* the kernel counts in batches of pages */
     cr_assert_lt(counted.bytes, resident);

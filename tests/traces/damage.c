@@ -53,17 +53,22 @@ static void setup(void)
     cr_assert(trace_writer_open(path, &(struct trace_writer_options){.seal_ms = 5}, &writer, &err), "%s", err.text);
     struct trace_sink *sink = trace_writer_sink(writer);
     sample_tables(sink, 1, 12);
+    struct trace_writer_stats stats = {0};
     for (uint64_t i = 0; i < 6; i++) {
+        uint64_t before = stats.blocks;
         sample_steps(sink, 0, 12, i * 2, 2);
-        usleep(8000);
+        do { /* until they are sealed, however busy the machine is */
+            usleep(8000);
+            trace_writer_stats(writer, &stats);
+        } while (stats.blocks == before);
     }
     trace_writer_close(writer);
     bytes = sample_bytes(path, &length);
-    struct trace_reader_stats stats;
-    blocks = count_blocks(path, &stats);
+    struct trace_reader_stats read;
+    blocks = count_blocks(path, &read);
     cr_assert_geq(blocks, 8);
-    cr_assert_eq(stats.damaged, 0);
-    cr_assert_eq(stats.tail_bytes, 0);
+    cr_assert_eq(read.damaged, 0);
+    cr_assert_eq(read.tail_bytes, 0);
 }
 
 static void teardown(void)

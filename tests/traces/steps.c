@@ -114,7 +114,7 @@ Test(trace_steps, a_step_that_may_have_more_to_come_is_not_divided)
     s->kernel_table(s->context, kernels, 4);
     for (uint64_t step = 0; step < 3; step++) tell_step(s, step);
     cr_assert(trace_follow(path, &follower, &err), "%s", err.text);
-    for (int look = 0; look < 500 && all < 3 * 10; look++, all += read) {
+    for (int look = 0; look < 6000 && all < 3 * 10; look++, all += read) {
         cr_assert(trace_follow_more(follower, 0, &read, &err), "%s", err.text);
         nanosleep(&(struct timespec){0, 10000000}, NULL);
     }

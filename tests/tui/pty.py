@@ -32,7 +32,7 @@ def screen():
     return tmux('capture-pane', '-p', '-t', 'top')
 
 
-def wait_for(text, seconds=10, absent=False):
+def wait_for(text, seconds=60, absent=False):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         seen = screen()
@@ -63,7 +63,7 @@ def check_crash():
     words = ['resnet-8', '--batch', '8', '--data', str(data), '--iterations', '1000000', '--no-evaluate', '--trace', str(trace)]
     run = subprocess.Popen([fathom, 'train', *words], stdout=subprocess.DEVNULL, env={**environment, 'OMP_NUM_THREADS': '1'})
     try:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not trace.exists() or trace.stat().st_size < 20000:
             assert run.poll() is None and time.monotonic() < end, 'the run did not start'
             time.sleep(0.05)
@@ -93,13 +93,13 @@ def check_record(data):
         return rows.get('update', 0)
 
     def wait_for_times(least):
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while times() < least:
             assert run.poll() is None and time.monotonic() < end, f'{times()} of {least} steps were recorded'
             time.sleep(0.05)
 
     try:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not trace.exists() or trace.stat().st_size < 10000:
             assert run.poll() is None and time.monotonic() < end, 'the run did not start'
             time.sleep(0.05)
@@ -120,7 +120,7 @@ def check_record(data):
         told = json.loads(subprocess.run([fathom, 'top', str(trace), '--batch', 'json'], capture_output=True, check=True).stdout)
         assert told['recording_until'] is None and not told['ended'], told['recording_until']
         run.send_signal(signal.SIGINT)
-        assert run.wait(20) == 0, run.stderr.read()
+        assert run.wait(60) == 0, run.stderr.read()
         press(f'clear; {fathom} top {trace}; echo left with $?', 'Enter')
         wait_for('ENDED')
         press('r')
@@ -166,7 +166,7 @@ def main():
     wait_for('with bwd_weights')
     wait_for('conv_bwd_data', absent=True)
     tmux('resize-window', '-t', 'top', '-x', '160', '-y', '40')
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while max(len(line) for line in screen().splitlines()) < 150:
         assert time.monotonic() < end, 'the resize was not followed\n' + screen()
         time.sleep(0.05)
