@@ -15,7 +15,6 @@
 #define TIME_SHARE    3   /* of the time that is left, for one round, inverse */
 #define MEMORY_SHARE  16  /* of the search's memory, for cuts, inverse */
 #define BUFFER_BYTES  512 /* of that, for each buffer, but for what strands take in time */
-#define NEAR          16 /* a side that is higher than it may be by this part of it or less: the other is placed, too */
 
 #define FRESH 24 /* guesses of a portion */
 #define AGAIN 24
@@ -75,11 +74,11 @@ static bool round_halted(const struct cuts *cuts)
            (cuts->deadline_ns > 0 && clock_now_ns() >= cuts->deadline_ns);
 }
 
-/* What a side may take: in proportion to it, and no more than is left. */
+/* What a side may take, and no more than is left. */
 static struct place_options limit(const struct cuts *cuts, uint64_t capacity, size_t count)
 {
     struct place_options options = *cuts->options;
-    uint64_t most = effort_of(cuts) * (512 + 2 * (uint64_t)count);
+    uint64_t most = side_nodes(effort_of(cuts), count);
     uint64_t left = options.nodes > cuts->charged ? options.nodes - cuts->charged : 1;
     options.capacity = capacity;
     options.nodes = options.nodes > 0 && left < most ? left : most;
@@ -121,7 +120,7 @@ static bool try_cut(struct cuts *cuts, const uint64_t height[2], struct placemen
     uint8_t first = 2 * ones > problem->count;
     uint64_t capacity = cuts->target - height[!first];
     TRY(place_side(cuts, first, capacity, 0, &arena[0], err));
-    if (arena[0] + height[!first] >= best->arena || arena[0] > capacity + capacity / NEAR) return true;
+    if (arena[0] + height[!first] >= best->arena || side_fails(arena[0], capacity)) return true;
     capacity = cuts->target > arena[0] + height[!first] ? cuts->target - arena[0] : height[!first];
     TRY(place_side(cuts, !first, capacity, arena[0], &arena[1], err));
     if (arena[0] + arena[1] >= best->arena) return true;

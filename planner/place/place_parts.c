@@ -1,6 +1,7 @@
 /* Stretches of time that no buffer joins: each is a problem of its own, and what one needs of the exact search is not
  * to be gone through again for every mistake in another. All get a little time first, then those that are still above
- * what is aimed at share the rest. */
+ * what is aimed at share the rest. Of a side of a cut each is tried once, as a side of its own size: a second round
+ * would do the same again. */
 #include <string.h>
 
 #include "clock.h"
@@ -110,18 +111,24 @@ static void measure(struct parts *parts, const struct placement *best)
     }
 }
 
-/* Limits of one part: what is left is shared by so many, but within a side of a cut, whose limits are in proportion to
- * it. False where nothing is left. */
-static bool limit(const struct parts *parts, uint32_t sharers, struct place_options *options, uint64_t *deadline_ns)
+static bool is_side(const struct parts *parts) { return parts->problem->effort > 0; }
+
+/* Limits of part p: what is left is shared by so many, but within a side of a cut, where it has its own. False where
+ * nothing is left. */
+static bool limit(const struct parts *parts, uint32_t p, uint32_t sharers, struct place_options *options,
+                  uint64_t *deadline_ns)
 {
     const struct problem *problem = parts->problem;
-    uint64_t now = clock_now_ns();
+    uint64_t now = clock_now_ns(), own = side_nodes(problem->effort, parts->from[p + 1] - parts->from[p]);
     if (problem_halted(problem)) return false;
-    if (parts->options->nodes > 0 && problem->effort == 0 && parts->nodes >= parts->options->nodes) return false;
-    *deadline_ns = problem->effort > 0 ? problem->deadline_ns : now + (problem->deadline_ns - now) / sharers;
+    if (parts->options->nodes > 0 && !is_side(parts) && parts->nodes >= parts->options->nodes) return false;
+    *deadline_ns = is_side(parts) ? problem->deadline_ns : now + (problem->deadline_ns - now) / sharers;
     *options = *parts->options;
     options->progress = NULL;
-    if (options->nodes > 0 && problem->effort == 0) options->nodes = (options->nodes - parts->nodes) / sharers + 1;
+    if (is_side(parts))
+        options->nodes = own < options->nodes ? own : options->nodes;
+    else if (options->nodes > 0)
+        options->nodes = (options->nodes - parts->nodes) / sharers + 1;
     return true;
 }
 
@@ -175,8 +182,9 @@ static bool run_round(struct parts *parts, bool last, struct placement *best, st
         struct place_options options;
         uint64_t deadline_ns;
         if (parts->done[p]) continue;
-        if (!limit(parts, last ? left : ROUNDS * left, &options, &deadline_ns)) break;
+        if (!limit(parts, p, last ? left : ROUNDS * left, &options, &deadline_ns)) break;
         TRY(solve_part(parts, p, &options, deadline_ns, best, err));
+        if (is_side(parts) && side_fails(parts->top[p], parts->target)) break;
         left--;
     }
     return true;
@@ -191,7 +199,8 @@ bool parts_improve(const struct problem *problem, const struct place_options *op
     bool ok = parts_init(&parts, err);
     if (ok) {
         measure(&parts, best);
-        for (uint32_t round = 1; ok && round <= ROUNDS; round++) ok = run_round(&parts, round == ROUNDS, best, err);
+        for (uint32_t round = is_side(&parts) ? ROUNDS : 1; ok && round <= ROUNDS; round++)
+            ok = run_round(&parts, round == ROUNDS, best, err);
         best->arena = problem_arena(problem, best->offset);
         *nodes = parts.nodes;
         if (parts.target > least) *bound = parts.target;

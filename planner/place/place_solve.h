@@ -28,6 +28,11 @@ bool cuts_more(const struct cuts *cuts);
  * used or not. */
 bool cuts_improve(struct cuts *cuts, struct placement *best, uint64_t *charged, uint64_t *nodes, struct error *err);
 
+/* What a side of a cut, or a part of one, may take of the search's nodes: in proportion to it. And whether it is too high
+ * for what is found of the other to be of use. */
+static inline uint64_t side_nodes(uint32_t effort, size_t count) { return effort * (512 + 2 * (uint64_t)count); }
+static inline bool side_fails(uint64_t arena, uint64_t capacity) { return arena > capacity + capacity / 16; }
+
 /* All placers in turn: place_solve of a problem whose bound, deadline and quit are set. best->offset is the caller's, for
  * mem_free, on failure too. */
 bool problem_solve(const struct problem *problem, const struct place_options *options, struct placement *best,

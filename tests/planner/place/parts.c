@@ -8,10 +8,12 @@
 #include "place_check.h"
 #include "place_kit.h"
 #include "place_mixes.h"
+#include "place_solve.h"
 #include "tiles_kit.h"
 
 #define TILES 150
 #define PARTS 6
+#define LOOSE 90 /* buffers at random, of which some problems keep the exact search busy */
 
 static void make_parts(struct place_buffer tiles[PARTS][TILES], struct mix_part *parts, uint64_t seed)
 {
@@ -88,4 +90,59 @@ Test(place_parts, what_one_stretch_needs_is_a_bound_of_all)
     cr_assert_eq(alone.first_bound_bytes, 4);
     cr_assert_eq(both.arena_bytes, 5);
     cr_assert_eq(both.lower_bound_bytes, 5);
+}
+
+/* Twice the same, in turn. */
+static void make_loose(struct place_buffer *buffers, struct random *random)
+{
+    for (uint32_t i = 0; i < LOOSE; i++) {
+        uint64_t lower = random_below(random, 60), length = 4 + random_below(random, 12);
+        buffers[i] = (struct place_buffer){.lower = lower,
+                                           .upper = lower + length,
+                                           .size = 3000 + random_below(random, 7000),
+                                           .align = 1,
+                                           .fixed = PLACE_UNPLACED};
+        buffers[LOOSE + i] = buffers[i];
+        buffers[LOOSE + i].lower += 100;
+        buffers[LOOSE + i].upper += 100;
+    }
+}
+
+/* Nodes that the stretches of a side of a cut take. */
+static uint64_t improve_side(struct place_buffer *buffers, size_t count, uint32_t effort)
+{
+    struct place_result fast = place_kit_solve(buffers, count, &(struct place_options){.threads = 1});
+    struct place_options options = {.seconds = 100, .threads = 1, .nodes = side_nodes(effort, count)};
+    uint64_t offset[2 * LOOSE], nodes = 0;
+    struct placement best = {.arena = fast.arena_bytes, .offset = offset};
+    struct error err = {0};
+    struct problem problem;
+    cr_assert(problem_init(&problem, buffers, count, &err));
+    uint64_t bound = problem.bound;
+    problem.effort = effort;
+    problem.deadline_ns = UINT64_MAX;
+    for (size_t i = 0; i < problem.count; i++) offset[i] = buffers[problem.origin[i]].offset;
+    cr_assert(parts_improve(&problem, &options, &best, &bound, &nodes, &err), "%s", err.text);
+    cr_assert(best.arena <= fast.arena_bytes);
+    for (size_t i = 0; i < problem.count; i++) buffers[problem.origin[i]].offset = offset[i];
+    cr_assert(place_check(buffers, count, best.arena, &err), "%s", err.text);
+    problem_finish(&problem);
+    return nodes;
+}
+
+/* Each stretch has what a side of its size has, once. */
+Test(place_parts, a_side_in_stretches_takes_what_they_would_as_sides)
+{
+    const uint32_t effort = 4;
+    uint64_t most = 0;
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        struct random random = random_begin(seed, RANDOM_SYNTHETIC, 9, 0);
+        struct place_buffer buffers[2 * LOOSE];
+        make_loose(buffers, &random);
+        uint64_t nodes = improve_side(buffers, 2 * LOOSE, effort);
+        cr_assert_leq(nodes, 2 * side_nodes(effort, LOOSE) + LOOSE, "seed %d: %llu nodes", (int)seed,
+                      (unsigned long long)nodes);
+        if (nodes > most) most = nodes;
+    }
+    cr_assert_gt(most, side_nodes(effort, LOOSE), "no side had two stretches to search");
 }
