@@ -166,6 +166,8 @@ static void draw_progress(const struct dashboard *dashboard, const struct rollup
     uint32_t bar = end > column + figures + 4 ? end - column - figures - 4 : 0;
     if (bar > area.columns / 4) bar = area.columns / 4;
     if (rollup->iterations && bar >= 4) {
+        for (uint32_t i = 0; i < bar; i++)
+            canvas_glyph(canvas, area, 1, column + i, 0x2500, INK_DIM); /* what is left */
         canvas_bar(canvas, area, 1, column, bar, part, INK_FORWARD);
         column += bar + 1;
     }
