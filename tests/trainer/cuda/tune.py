@@ -168,7 +168,8 @@ def stop(folder, name, number, *words):
     expect(child.returncode == 0 and not errors, f'{name}: exit code {child.returncode}: {errors[-300:]}')
     expect(f'stopped by {"Ctrl-C" if number == signal.SIGINT else number.name} after step 0 of {STEPS}; no checkpoint was written'
            in said, f'{name}: {said[-300:]}')
-    expect(took < 6, f'{name}: it took {took:.1f} s to end')
+    busy = max(1, os.getloadavg()[0] / os.cpu_count())  # then all takes so many times as long
+    expect(took < 6 * busy, f'{name}: it took {took:.1f} s to end')
     broken, counts = told(report)
     expect(not broken and not left(counts), f'{name}: {broken[:1]}, leaves {left(counts)}')
     expect(not list(save.glob('*.safetensors')), f'{name}: there is a checkpoint')
