@@ -78,9 +78,9 @@ Test(data_cli, convert_says_what_it_did_and_refuses_to_overwrite)
 Test(data_cli, mistakes_are_explained)
 {
     cr_assert_eq(run(text, sizeof text, "%s", ""), 2);
-    has("an action is wanted; synth, convert and info");
+    has("an action is wanted: synth, convert or info");
     cr_assert_eq(run(text, sizeof text, "sinth x"), 2);
-    has("there is no 'sinth'");
+    has("action: found \"sinth\", expected synth, convert or info; did you mean synth?");
     cr_assert_eq(run(text, sizeof text, "info"), 2);
     has("one folder is wanted");
     cr_assert_eq(run(text, sizeof text, "info /nonexistent/set"), 2);
