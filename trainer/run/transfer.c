@@ -103,10 +103,10 @@ static void name_tensor(const struct transfer *k, const struct place *place, str
         snprintf(more, sizeof more, ".%s", optimizer_buffer_name(optimizer, entry->buffer));
     if (entry->kind == STATE_AVERAGE) snprintf(more, sizeof more, ".average");
     if (entry->kind == STATE_STATISTIC) snprintf(device, sizeof device, "@%u", place->device);
-    snprintf(tensor->name, sizeof tensor->name, "%s%s%s", name, more, place->state ? device : "");
+    snprintf(tensor->name, sizeof tensor->name, "%.140s%s%s", name, more, place->state ? device : "");
     bool momentum = entry->kind == STATE_OPTIMIZER && optimizer == OPTIMIZER_MOMENTUM;
     if (!place->mean)
-        snprintf(tensor->old_name, sizeof tensor->old_name, "%s%s%s", own, momentum ? ".momentum" : more, device);
+        snprintf(tensor->old_name, sizeof tensor->old_name, "%.140s%s%s", own, momentum ? ".momentum" : more, device);
 }
 
 /* Where as many devices go on each has its own statistics again; else, and for weights alone, all have the mean. */
