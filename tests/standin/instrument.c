@@ -98,9 +98,6 @@ static void touch_elsewhere(bool writes)
             writes ? "writes" : "reads");
 }
 
-/* Its threads read a sum that the first one is making; that one alone uses what it has read (sum_images in loss.cu). */
-static bool is_known(void) { return strstr(access_now.what, "softmax_loss") != NULL; }
-
 /* Two threads at one word, one of which writes, with no barrier between them. */
 static bool races(const struct word *w, uint32_t interval, uint32_t thread, bool writes)
 {
@@ -112,7 +109,7 @@ static void touch_shared(struct shared *s, uintptr_t at, size_t bytes, bool writ
     const uint32_t interval = kernel_now->interval, thread = kernel_now->thread;
     const size_t first = (at - s->range.at) / WORD, last = (at - s->range.at + bytes - 1) / WORD;
     for (struct word *w = &s->words[first]; w <= &s->words[last]; w++) {
-        if (races(w, interval, thread, writes) && !is_known() && strays++ == 0)
+        if (races(w, interval, thread, writes) && strays++ == 0)
             violate("thread %u of %s %s shared memory that another one has %s with no barrier between them", thread,
                     access_now.what, writes ? "writes" : "reads", w->written == interval ? "written" : "read");
         if (writes) {

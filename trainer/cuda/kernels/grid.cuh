@@ -13,19 +13,20 @@ __device__ inline bool grid_arrives() { return true; }
 __device__ inline uint32_t grid_turn(const uint32_t *turns) { return *(const volatile uint32_t *)&turns[blockIdx.y]; }
 
 // Lets the others go on where this block is the last to arrive (is_last_block), else waits for that: then all see what it
-// wrote. By all threads; true.
+// wrote. By all threads; true. Fences as there.
 __device__ static bool grid_wait(uint32_t *turns, uint32_t turn, bool last)
 {
-    if (last) __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) {
-        if (last)
+        if (last) {
+            __threadfence();
             atomicExch(&turns[blockIdx.y], turn + 1);
-        else
+        } else {
             while (grid_turn(turns) == turn) __nanosleep(40);
+            __threadfence();
+        }
     }
     __syncthreads();
-    __threadfence();
     return true;
 }
 #endif

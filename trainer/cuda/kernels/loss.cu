@@ -60,7 +60,7 @@ template <class T> __device__ inline void loss_of_image(const struct softmax_los
     own[3] = counts ? 1 : 0;
 }
 
-// By one block: thread t's images in order, then threads by a tree.
+// By one block, to its first thread: thread t's images in order, then threads by a tree.
 __device__ inline void sum_images(const struct softmax_loss_arguments &a, double sums[4])
 {
     double *all = static_cast<double *>(shared_memory());
@@ -73,7 +73,7 @@ __device__ inline void sum_images(const struct softmax_loss_arguments &a, double
             __syncthreads();
             if (threadIdx.x < half) all[threadIdx.x] += all[threadIdx.x + half];
         }
-        sums[k] = all[0];
+        if (threadIdx.x == 0) sums[k] = all[0];
     }
 }
 

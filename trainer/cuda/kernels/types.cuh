@@ -72,18 +72,21 @@ __device__ inline void *shared_memory() { return launch_shared; }
 #endif
 
 // Whether this block is the last of `blocks` to come here, each having written its part: it sees what all wrote. By all of
-// its threads.
+// its threads. One thread has the fences, between the block's barriers, as where cooperative groups synchronise a grid
+// (cooperative_groups/details/sync.h): barriers carry what it orders to and from the others.
 __device__ static bool is_last_block(uint32_t *counter, uint32_t blocks)
 {
     __shared__ bool last;
-    __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) {
+        __threadfence();
         last = atomicAdd(counter, 1) == blocks - 1;
-        if (last) *counter = 0;
+        if (last) {
+            *counter = 0;
+            __threadfence();
+        }
     }
     __syncthreads();
-    if (last) __threadfence();
     return last;
 }
 
