@@ -137,9 +137,11 @@ static bool find_largest(const struct plan_options *o, const struct plan_request
                                 &report->largest_exact, err);
 }
 
-static bool write_files(const struct plan_options *o, const struct plan *plan, struct error *err)
+static bool write_files(const struct plan_options *o, const struct plan_request *request, const struct plan *plan,
+                        struct error *err)
 {
     char verdict[WORDS_VERDICT];
+    if (!plan_progress_end(request->watch_context)) return error_set(err, ERROR_FAILED, "planning was stopped");
     if (o->svg && !o->search)
         TRY(draw_plan(plan, draw_fullest_device(plan), words_verdict(plan, verdict, sizeof verdict), o->svg, err));
     if (!o->output) return true;
@@ -396,7 +398,7 @@ static int run_plan(const struct plan_options *o, const char *model, struct erro
         watch(&request, &progress, o->max_depth) && set_nodes(o, &machine, err) &&
         read_costs(o, &request, &machine, &costs, err) &&
         plan_engines_begin(o->engines, &machine, &request, &engines, err) &&
-        make_plan_of_engines(o, &request, &engines, &made, err) && write_files(o, made.plan, err) &&
+        make_plan_of_engines(o, &request, &engines, &made, err) && write_files(o, &request, made.plan, err) &&
         tell(o, &request, &made, &engines, &fits, err) &&
         (!fits || !o->output || plan_engines_build(&engines, made.plan, plan_progress_built, &progress, err)) &&
         plan_engines_save(&engines, err))

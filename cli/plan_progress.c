@@ -13,20 +13,35 @@
 #define TERMINAL_NS 100000000u   /* between two updates of it */
 #define PLAIN_NS    10000000000u /* before and between plain lines */
 
-static volatile sig_atomic_t stop_requested;
+/* A search of seconds looks at a request between two memory layouts; a single one of these can take long. Nothing is
+ * half-written while it searches, so that the process may end by the signal where no look comes in time. */
+#define PATIENCE_S 1
 
-static void request_stop(int signal_number)
+static volatile sig_atomic_t stop_requested, line_open;
+
+static void end_by_signal(int number)
 {
-    (void)signal_number;
-    stop_requested = 1;
+    static const char clear[] = "\r\033[K", said[] = "fathom: planning was stopped\n";
+    (void)number;
+    if (line_open && write(STDERR_FILENO, clear, sizeof clear - 1) < 0) return;
+    if (write(STDERR_FILENO, said, sizeof said - 1) < 0) _exit(1);
+    raise(stop_requested); /* whose action is the default again */
+}
+
+static void request_stop(int number)
+{
+    stop_requested = number;
+    alarm(PATIENCE_S);
 }
 
 struct plan_progress plan_progress_begin(void)
 {
-    struct sigaction action = {.sa_handler = request_stop, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction stop = {.sa_handler = request_stop, .sa_flags = (int)SA_RESETHAND},
+                     end = {.sa_handler = end_by_signal};
     uint64_t now = clock_now_ns();
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGALRM, &end, NULL);
+    sigaction(SIGINT, &stop, NULL);
+    sigaction(SIGTERM, &stop, NULL);
     return (struct plan_progress){.terminal = isatty(STDERR_FILENO) == 1, .start_ns = now, .last_ns = now};
 }
 
@@ -52,6 +67,7 @@ static void show(struct plan_progress *p)
         fprintf(stderr, ", at most about %s left", units_format_seconds(seconds / p->done * (p->most - p->done), left));
     if (!p->terminal) fputc('\n', stderr);
     p->open = p->terminal;
+    line_open = p->open;
     fflush(stderr);
 }
 
@@ -82,12 +98,16 @@ void plan_progress_built(void *context, size_t done, size_t all)
     fprintf(stderr, "building %zu of %zu convolution plans of cuDNN", done, all);
     if (!p->terminal) fputc('\n', stderr);
     p->open = p->terminal;
+    line_open = p->open;
     fflush(stderr);
 }
 
-void plan_progress_end(struct plan_progress *progress)
+bool plan_progress_end(struct plan_progress *progress)
 {
+    if (stop_requested) alarm(0); /* the request was seen: what follows is told and written whole */
     if (progress->open) fputs("\r\033[K", stderr);
     progress->open = false;
+    line_open = 0;
     fflush(stderr);
+    return !stop_requested;
 }

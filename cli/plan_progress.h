@@ -15,7 +15,8 @@ struct plan_progress {
     uint32_t done, most; /* plans of a known number; 0 = unknown */
 };
 
-/* From here on the first Ctrl-C ends planning before its next plan; a second one does what it does everywhere. */
+/* From here on the first Ctrl-C ends planning before its next memory layout, or the process where that takes longer than a
+ * second; a second one does what it does everywhere. */
 struct plan_progress plan_progress_begin(void);
 /* A request's watch; context is a struct plan_progress. */
 bool plan_progress_watch(void *context);
@@ -23,6 +24,7 @@ bool plan_progress_watch(void *context);
 bool plan_progress_part(void *context, uint32_t done, uint32_t most);
 /* plan_engines_build's. */
 void plan_progress_built(void *context, size_t done, size_t all);
-void plan_progress_end(struct plan_progress *progress);
+/* The line is gone from the terminal, and no request that was made before ends the process any more: false where one was. */
+bool plan_progress_end(struct plan_progress *progress);
 
 #endif

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 
-from commands import FATHOM, expect, failures, finish, refused, run, write
+from commands import FATHOM, catches, expect, failures, finish, refused, run, wait_for, write
 
 TRAIN = ['train', 'p.json', '--data', 'data', '--no-evaluate']
 
@@ -189,6 +189,18 @@ def check_limit(folder):
     expect(run('trace', 'stats', 'limited.trace', cwd=folder).returncode == 0, 'a limited trace cannot be read')
 
 
+def check_stopped_search(folder):
+    """A search of minutes ends when it is asked to, within one memory layout, too, and says so."""
+    words = ['plan', 'resnet-1001', '--gpus', 'titan-x', '--batch', 128, '--budget', '1GiB', '-o', 'searched.json']
+    process = subprocess.Popen([FATHOM, *map(str, words)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: process.poll() is not None or catches(process, signal.SIGTERM))
+    process.send_signal(signal.SIGTERM)
+    told, errors = process.communicate(timeout=60)
+    expect(process.returncode in (1, -signal.SIGTERM) and not told and 'planning was stopped' in errors,
+           f'a stopped search: {process.returncode} {told}{errors}')
+    expect(not (folder / 'searched.json').exists(), 'a stopped search left a plan')
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix='fathom-outputs-') as name:
         folder = pathlib.Path(name)
@@ -200,6 +212,7 @@ def main():
         check_locks(folder)
         check_leftovers(folder)
         check_limit(folder)
+        check_stopped_search(folder)
         left = [str(p.relative_to(folder)) for p in folder.rglob('*partial*')]
         expect(not left, f'left behind: {left}')
     return finish('commands kept what was there')
