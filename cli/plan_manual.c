@@ -35,7 +35,8 @@ const char *const plan_manual[] = {
     "      --svg FILE         draw the fullest device's memory over the step, and\n"
     "                         when which block runs again\n"
     "      --explain          why it fits or not, what the peak consists of, what\n"
-    "                         single changes buy; tables\n"
+    "                         single changes buy, how far from the least time a\n"
+    "                         plan is that runs blocks again; tables\n"
     "      --json             one JSON object instead of the tables\n",
 
     "      --recompute HOW    auto: the least time that fits (the default); none:\n"
