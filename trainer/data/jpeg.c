@@ -364,6 +364,22 @@ static void read_row(struct jpeg_decoder *decoder)
 /* Smooth enlarging of chroma looks a pixel beyond, and takes the edge of what is decoded for the picture's. */
 #define EDGE_COLUMNS 4u
 
+/* Whether a colour is enlarged in part by its inverse transform and for the rest after it, as in 4:1:0 at half the
+ * size: jpeg_crop_scanline then takes its rows for shorter than they are, and smooth enlarging leaves their ends
+ * unwritten. */
+static bool is_enlarged_twice(const struct jpeg_decompress_struct *library)
+{
+    const int least = library->min_DCT_scaled_size;
+    for (int i = 0; i < library->num_components; i++) {
+        const jpeg_component_info *colour = &library->comp_info[i];
+        const int across = colour->h_samp_factor * colour->DCT_scaled_size,
+                  down = colour->v_samp_factor * colour->DCT_scaled_size;
+        bool done = across == library->max_h_samp_factor * least && down == library->max_v_samp_factor * least;
+        if (colour->DCT_scaled_size != least && !done) return true;
+    }
+    return false;
+}
+
 /* Coefficients are read, and transformed only within the columns and rows of the view: whole units of the picture
  * (libjpeg.txt, "jpeg_crop_scanline", "jpeg_skip_scanlines"). */
 static void leave_out(struct jpeg_decoder *decoder)
@@ -378,6 +394,12 @@ static void leave_out(struct jpeg_decoder *decoder)
     jpeg_skip_scanlines(library, cutout_first_row(&decoder->cutout));
 }
 #else
+static bool is_enlarged_twice(const struct jpeg_decompress_struct *library)
+{
+    (void)library;
+    return false;
+}
+
 static void leave_out(struct jpeg_decoder *decoder) { (void)decoder; }
 #endif
 
@@ -397,7 +419,7 @@ static bool is_guessed(const struct jpeg_decompress_struct *library)
 static bool decode_rows(struct jpeg_decoder *decoder)
 {
     uint32_t first = cutout_first_row(&decoder->cutout), end = cutout_end_row(&decoder->cutout);
-    bool whole = decoder->all || is_guessed(&decoder->library);
+    bool whole = decoder->all || is_guessed(&decoder->library) || is_enlarged_twice(&decoder->library);
     if (setjmp(decoder->back)) return false;
     if (!whole) leave_out(decoder);
     while (decoder->library.output_scanline < first) read_row(decoder);

@@ -36,8 +36,8 @@ uint64_t jpeg_needs(struct jpeg_decoder *decoder, struct augment_view view, uint
 
 /* Decodes the view of the open picture, which lies within it, into columns x rows x 3 bytes, R G B. Gray pictures have three
  * equal channels; CMYK is converted. Large pictures are shrunk while they are decoded (by libjpeg,
- * to no less than the size wanted), then scaled. Only what lies about the view is transformed, with the same pixels as if all
- * were. The picture is ended, so that each opening gives one decoding.
+ * to no less than the size wanted), then scaled. Of most pictures only what lies about the view is transformed, with the same
+ * pixels as if all were. The picture is ended, so that each opening gives one decoding.
  * ERROR_FAILED when the data within the view is damaged or missing, or when it takes more than there is memory for. */
 bool jpeg_decode(struct jpeg_decoder *decoder, struct augment_view view, uint32_t columns, uint32_t rows, uint8_t *out,
                  struct error *err);

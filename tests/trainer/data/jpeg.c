@@ -177,7 +177,9 @@ Test(jpeg, what_lies_outside_a_view_does_not_matter)
                                       {450, 351, 3, false, 6, 0, 2, 1, true}, {450, 351, 3, false, 7, 0, 1, 2, true},
                                       {501, 399, 3, false, 8, 0, 4, 1, true}, {450, 351, 3, true, 6, 0, 2, 1, true},
                                       {450, 351, 3, true, 7, 0, 1, 2, true},  {333, 500, 1, true, 3, 0, 1, 0, true},
-                                      {300, 260, 4, true, 4, 0, 1, 0, true}};
+                                      {300, 260, 4, true, 4, 0, 1, 0, true},  {450, 351, 3, false, 1, 0, 4, 2, true},
+                                      {450, 351, 3, false, 2, 0, 2, 4, true}, {450, 351, 3, true, 3, 0, 4, 2, true},
+                                      {450, 351, 3, true, 4, 0, 2, 4, true}};
     for (size_t i = 0; i < sizeof jpegs / sizeof jpegs[0]; i++) {
         unsigned char *bytes;
         unsigned long length;
