@@ -385,7 +385,8 @@ Test(session, samples_memory_and_catches_peaks)
     cr_assert_eq(counted.own_tables, 1);
     cr_assert_geq(counted.memory_readings, 3);
     cr_assert_geq(counted.cpu_readings, counted.memory_readings - 1, "the first look has none before it");
-    cr_assert(counted.samples >= 3 && counted.samples <= 8.25 + 5 * seconds, "%d: at most five a second, and peaks", counted.samples);
+    cr_assert(counted.samples >= 3 && counted.samples <= 8.25 + 5 * seconds, "%d: at most five a second, and peaks",
+              counted.samples);
     cr_assert_geq(counted.most_bytes + (1 << 20), resident, "%llu of %llu", (unsigned long long)counted.most_bytes,
                   (unsigned long long)resident); /* the kernel counts in batches of pages */
     cr_assert_lt(counted.bytes, resident);

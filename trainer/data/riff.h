@@ -21,7 +21,8 @@ struct riff_webp {
 bool riff_is_webp(int descriptor);
 /* Looks through the chunks of a file; a sentence's end where something is wrong, else NULL. */
 const char *riff_find_webp(int descriptor, struct riff_webp *webp);
-/* The picture, of an animation the first, alone, as a file of RIFF_HEAD + image_bytes bytes: without transparency, profiles and texts. */
+/* The picture, of an animation the first, alone, as a file of RIFF_HEAD + image_bytes bytes: without transparency, profiles
+ * and texts. */
 const char *riff_read_webp(int descriptor, const struct riff_webp *webp, uint8_t *out);
 
 #endif
