@@ -41,7 +41,8 @@ static bool check_size(struct trace_reader *reader, struct error *err)
     return true;
 }
 
-/* Makes the bytes from here to `wanted` further on, or to the end of the file, lie in the window. */
+/* Makes the bytes from here to `wanted` further on, or to the end of the file, lie in the window. Network and FUSE file
+ * systems may give less than is there. */
 static bool fill(struct trace_reader *reader, size_t wanted, struct error *err)
 {
     if (reader->length - reader->at >= wanted) return true;
@@ -57,7 +58,9 @@ static bool fill(struct trace_reader *reader, size_t wanted, struct error *err)
         if (got < 0) return error_errno(err, ERROR_FAILED, errno, "%s: cannot be read", reader->path);
         reader->stats.reads++;
         reader->length += (size_t)got;
-        if ((size_t)got < room) return check_size(reader, err);
+        if ((size_t)got == room) continue;
+        TRY(check_size(reader, err));
+        if (got == 0 || reader->window_offset + reader->length >= reader->stats.size_bytes) return true;
     }
     return true;
 }

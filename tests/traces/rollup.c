@@ -1,5 +1,7 @@
+#define _GNU_SOURCE
 #include <criterion/criterion.h>
 #include <math.h>
+#include <sys/syscall.h>
 
 #include "random.h"
 #include "reader.h"
@@ -191,6 +193,45 @@ Test(trace_rollup, a_look_reads_the_file_once)
     trace_reader_stats(reader, &stats);
     cr_expect_eq(stats.reads, before + 1, "once to see that nothing has come");
     trace_reader_close(reader);
+}
+
+/* Takes the place of libc's: gives at most so many bytes at a time; 0 = all. */
+static size_t most_given;
+ssize_t pread(int fd, void *bytes, size_t count, off_t offset)
+{
+    if (most_given && count > most_given) count = most_given;
+    return (ssize_t)syscall(SYS_pread64, fd, bytes, count, offset);
+}
+
+/* As network file systems do. */
+Test(trace_rollup, a_file_that_comes_in_short_pieces_is_read_to_its_end)
+{
+    struct trace_writer *writer = begin();
+    struct trace_sink *sink = trace_writer_sink(writer);
+    sample_tables(sink, 1, 30);
+    sample_steps(sink, 0, 30, 0, 100);
+    trace_writer_close(writer);
+    const size_t most[] = {0, 7, 100, 4096};
+    struct trace_reader_stats whole = {0}, stats;
+    for (size_t i = 0; i < sizeof most / sizeof most[0]; i++) {
+        struct error err = {0};
+        struct trace_reader *reader = NULL;
+        struct trace_block block;
+        const uint8_t *payload;
+        most_given = most[i];
+        cr_assert(trace_reader_open(path, &reader, &err), "%s", err.text);
+        for (bool found = true; found;)
+            cr_assert(trace_reader_next(reader, &block, &payload, &found, &err), "%s", err.text);
+        trace_reader_stats(reader, &stats);
+        trace_reader_close(reader);
+        most_given = 0;
+        if (i == 0) whole = stats;
+        cr_expect_eq(stats.blocks, whole.blocks, "pieces of %zu: %llu blocks, not %llu", most[i],
+                     (unsigned long long)stats.blocks, (unsigned long long)whole.blocks);
+        cr_expect_eq(stats.end_offset, whole.end_offset, "pieces of %zu", most[i]);
+        cr_expect_eq(stats.damaged + stats.tail_bytes, 0, "pieces of %zu", most[i]);
+    }
+    cr_assert_gt(whole.end_offset, 4096);
 }
 
 /* Of tens of thousands of ops each has buckets for the times that it had, not for all that it could have. */
