@@ -164,7 +164,7 @@ uint64_t rollup_percentile_ns(const struct rollup_op *op, double fraction);
 struct rollup_times {
     const struct rollup_op *first; /* while it is the only one, its own histogram is asked */
     size_t ops;
-    uint64_t count, least_ns, most_ns;
+    uint64_t held, least_ns, most_ns; /* held: times in buckets */
     double steps[ROLLUP_STEPS];
 };
 void rollup_times_add(struct rollup_times *times, const struct rollup_op *op);

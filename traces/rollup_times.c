@@ -122,6 +122,19 @@ static double bucket_begin(const struct rollup_op *op, int bucket)
     return step_begin_ns((op->histogram.from + bucket) << op->histogram.shift);
 }
 
+/* Of the times those that are in a bucket: while memory is short they are in none, but counted. */
+static uint64_t held_times(const struct rollup_histogram *h)
+{
+    uint64_t held = 0;
+    for (int i = 0; i < h->size; i++) held += h->buckets[i];
+    return held;
+}
+
+static uint64_t between(uint64_t least_ns, uint64_t most_ns, double fraction)
+{
+    return least_ns + (uint64_t)(fraction * (double)(most_ns - least_ns));
+}
+
 /* The k-th smallest lies in a bucket; within it, times are taken as evenly spread. */
 uint64_t rollup_percentile_ns(const struct rollup_op *op, double fraction)
 {
@@ -129,9 +142,10 @@ uint64_t rollup_percentile_ns(const struct rollup_op *op, double fraction)
     if (fraction <= 0) return op->least_ns;
     if (fraction >= 1) return op->most_ns;
     const struct rollup_histogram *h = &op->histogram;
+    const uint64_t held = held_times(h);
+    if (held == 0) return between(op->least_ns, op->most_ns, fraction);
     double least = (double)op->least_ns, most = (double)op->most_ns;
-    if (h->size == 0) return (uint64_t)(least + fraction * (most - least));
-    double rank = fraction * (double)(op->count - 1), before = 0;
+    double rank = fraction * (double)(held - 1), before = 0;
     int bucket = 0;
     while (bucket < h->size - 1 && before + h->buckets[bucket] <= rank) before += h->buckets[bucket++];
     double inside = h->buckets[bucket] ? (rank - before + 0.5) / h->buckets[bucket] : 0.5;
@@ -160,7 +174,7 @@ void rollup_times_add(struct rollup_times *times, const struct rollup_op *op)
     if (times->ops > 0) spread_histogram(times, op);
     if (times->ops == 0 || op->least_ns < times->least_ns) times->least_ns = op->least_ns;
     if (op->most_ns > times->most_ns) times->most_ns = op->most_ns;
-    times->count += op->count;
+    times->held += held_times(&op->histogram);
     times->ops++;
 }
 
@@ -169,7 +183,8 @@ uint64_t rollup_times_percentile_ns(const struct rollup_times *times, double fra
     if (times->ops <= 1) return times->ops ? rollup_percentile_ns(times->first, fraction) : 0;
     if (fraction <= 0) return times->least_ns;
     if (fraction >= 1) return times->most_ns;
-    double rank = fraction * (double)(times->count - 1), before = 0;
+    if (times->held == 0) return between(times->least_ns, times->most_ns, fraction);
+    double rank = fraction * (double)(times->held - 1), before = 0;
     int at = 0;
     while (at < ROLLUP_STEPS - 1 && before + times->steps[at] <= rank) before += times->steps[at++];
     double inside = times->steps[at] > 0 ? fmin(1, (rank - before + 0.5) / times->steps[at]) : 0.5;

@@ -3,8 +3,10 @@
 #include <math.h>
 #include <sys/syscall.h>
 
+#include "mem.h"
 #include "random.h"
 #include "reader.h"
+#include "rollup_private.h"
 #include "stream.h"
 #include "trace_samples.h"
 
@@ -232,6 +234,29 @@ Test(trace_rollup, a_file_that_comes_in_short_pieces_is_read_to_its_end)
         cr_expect_eq(stats.damaged + stats.tail_bytes, 0, "pieces of %zu", most[i]);
     }
     cr_assert_gt(whole.end_offset, 4096);
+}
+
+/* They are counted, and in no bucket; those that come later are told as they are. */
+Test(trace_rollup, times_that_memory_was_short_for_move_no_percentile)
+{
+    struct rollup_pool pool = {0};
+    struct rollup_op op = {0};
+    for (uint64_t i = 0; i < 100; i++) rollup_count_time(&pool, &op, 1000 + i % 2);
+    for (int i = 0; i < 300; i++) {
+        pool.left = 0;
+        mem_fail_at(1);
+        rollup_count_time(&pool, &op, 1000000000);
+        cr_assert(mem_fail_at(0));
+    }
+    cr_assert_eq(op.count, 400);
+    cr_expect_lt(rollup_percentile_ns(&op, 0.5), 1040, "%llu", (unsigned long long)rollup_percentile_ns(&op, 0.5));
+    cr_expect_eq(rollup_percentile_ns(&op, 1), 1000000000);
+    static struct rollup_times times;
+    rollup_times_add(&times, &op);
+    rollup_times_add(&times, &op);
+    uint64_t both = rollup_times_percentile_ns(&times, 0.5);
+    cr_expect_lt(both, 1040, "%llu", (unsigned long long)both);
+    rollup_finish_pool(&pool);
 }
 
 /* Of tens of thousands of ops each has buckets for the times that it had, not for all that it could have. */
