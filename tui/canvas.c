@@ -4,7 +4,9 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <wchar.h>
 
 #include "mem.h"
 #include "printable.h"
@@ -67,12 +69,29 @@ void canvas_glyph(struct canvas *canvas, struct rect area, uint32_t row, uint32_
 }
 
 /* The next code point of UTF-8; a byte that starts none, and what a terminal would obey, become '?'. */
+static uint32_t next_point(const char **text)
+{
+    uint32_t point = '?';
+    size_t length = utf8_character(*text, strnlen(*text, 4), &point);
+    *text += length ? length : 1;
+    return printable_point(point) ? point : '?';
+}
+
+/* Cells that a terminal gives a character; -1 = who knows. The dashboard's own signs have one each, and so have all
+ * where the locale has no Unicode: there the canvas is shown as ASCII. */
+static int point_cells(uint32_t point)
+{
+    if (point < 0x80 || MB_CUR_MAX == 1 || canvas_ascii(point) != '?') return 1;
+    return wcwidth((wchar_t)point);
+}
+
+/* The next character that has a cell of its own. One that has two would move all that follows in its row, and becomes
+ * '?'; accents and other marks on the character before go. */
 static uint32_t next_glyph(const char **text)
 {
-    uint32_t glyph = '?';
-    size_t length = utf8_character(*text, strnlen(*text, 4), &glyph);
-    *text += length ? length : 1;
-    return printable_point(glyph) ? glyph : '?';
+    uint32_t glyph = next_point(text);
+    for (const char *next = *text; *next && point_cells(next_point(&next)) == 0;) *text = next;
+    return point_cells(glyph) == 1 ? glyph : '?';
 }
 
 uint32_t canvas_width(const char *text)

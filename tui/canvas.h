@@ -57,7 +57,8 @@ void canvas_copy(struct canvas *to, const struct canvas *from);
 
 /* Everything outside `area` or the canvas is cut off. Positions are relative to the area. */
 void canvas_glyph(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, uint32_t glyph, enum ink ink);
-/* Draws UTF-8 text (one cell a code point) and returns the column after it. */
+/* Draws UTF-8 text and returns the column after it. A character that takes two cells is shown as '?', and marks on another
+ * are left out: which those are LC_CTYPE says (screen_has_utf8 sets it). */
 uint32_t canvas_text(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, enum ink ink,
                      const char *format, ...) __attribute__((format(printf, 6, 7)));
 /* As canvas_text, ending at column `end` (exclusive). */

@@ -1,3 +1,4 @@
+#include <locale.h>
 #include <math.h>
 
 #include <criterion/criterion.h>
@@ -47,6 +48,22 @@ Test(canvas, shows_no_control_characters)
     struct rect area = {0, 0, 1, 10};
     canvas_text(&canvas, area, 0, 0, INK_PLAIN, "%s", "a\x1b[2J\xff\n");
     expect_lines(&canvas, "a?[2J??\n");
+    canvas_finish(&canvas);
+}
+
+Test(canvas, a_character_has_one_cell_whatever_its_width)
+{
+    struct canvas canvas = make(5, 12);
+    struct rect area = {0, 0, 5, 12};
+    const char *name = "a\u7573\u307fe\u0301\u00b7z"; /* a, two wide ones, e with an accent of its own, and two more */
+    if (!setlocale(LC_CTYPE, "C.UTF-8")) cr_skip_test("no locale with Unicode");
+    cr_expect_eq(canvas_text(&canvas, area, 0, 0, INK_PLAIN, "%s", name), 6);
+    canvas_text_right(&canvas, area, 1, 12, INK_PLAIN, "%s", name);
+    cr_expect_eq(canvas_text_cut(&canvas, area, 2, 0, 4, false, INK_PLAIN, name), 4);
+    cr_expect_eq(canvas_text_cut(&canvas, area, 3, 0, 4, true, INK_PLAIN, name), 4);
+    canvas_text(&canvas, area, 4, 0, INK_PLAIN, "%s", "\u0301\u0301x\u200d");
+    expect_lines(&canvas, "a??e·z\n      a??e·z\na??…\n…e·z\n?x\n");
+    cr_expect_eq(canvas_width(name), 6);
     canvas_finish(&canvas);
 }
 
