@@ -219,11 +219,13 @@ static void draw_host_memory(const struct rollup *rollup, struct canvas *canvas,
     canvas_items(canvas, area, row, 0, area.columns, 2, items, known ? 2 : 1);
 }
 
-/* The process is one, whatever the number of its devices: the first one's samples against the plans of all. */
+/* The process is one, whatever the number of its devices: the first one's samples against the plans of all. One of
+ * several ranks also holds what they exchange through, which its trace does not tell: there is nothing to compare it
+ * with. */
 static void draw_process(const struct rollup *rollup, struct canvas *canvas, struct rect area, uint32_t row)
 {
     uint64_t planned = 0;
-    for (uint32_t i = 0; i < rollup->device_count && i < ROLLUP_MOST_DEVICES; i++)
+    for (uint32_t i = 0; rollup->ranks <= 1 && i < rollup->device_count && i < ROLLUP_MOST_DEVICES; i++)
         planned += rollup->devices[i].planned_bytes;
     draw_used(&rollup->devices[0], canvas, area, row, SAMPLE_PROCESS, "process", planned);
 }

@@ -665,6 +665,22 @@ Test(screens, a_gpus_memory_is_not_compared_with_the_hosts)
     dashboard_finish(&dashboard);
 }
 
+Test(screens, a_ranks_memory_is_not_compared_with_its_devices_plans)
+{
+    struct rollup *rollup = example_rollup();
+    rollup->has_origin = true;
+    rollup->ranks = 1;
+    struct dashboard dashboard = ready(rollup);
+    struct text text = draw(&dashboard, rollup, 24, 80);
+    cr_expect(strstr(text.bytes, "process +1.0 %  606 MiB of 600 MiB"), "%s", text.bytes);
+    text_finish(&text);
+    rollup->ranks = 2;
+    text = draw(&dashboard, rollup, 24, 80);
+    cr_expect(strstr(text.bytes, "process –  606 MiB ") && !strstr(text.bytes, "of 600"), "%s", text.bytes);
+    text_finish(&text);
+    dashboard_finish(&dashboard);
+}
+
 Test(screens, gpus_are_told_as_far_as_they_are_known)
 {
     struct rollup *rollup = example_gpu_rollup();
