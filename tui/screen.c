@@ -89,10 +89,12 @@ bool screen_open(struct error *err)
     mousemask(BUTTON1_CLICKED | BUTTON1_PRESSED, NULL);
     mouseinterval(0);
     start_colors();
-    /* Before its first refresh after an endwin ncurses writes out each move of the cursor by itself; and it looks for
-     * keys every few lines. */
-    typeahead(-1);
+    /* Until a refresh comes back from an endwin, ncurses writes out each move of the cursor by itself. So the alternate
+     * screen, which newterm has entered, is left here; the first refresh enters it again and clears it. Keys that are
+     * typed before that, while a long trace is first read, wait and are not echoed. */
     endwin();
+    reset_prog_mode();
+    typeahead(-1); /* else a refresh looks for keys every few lines */
     return true;
 }
 
