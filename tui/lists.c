@@ -234,12 +234,30 @@ static void draw_pass_bar(struct canvas *canvas, struct rect area, uint32_t line
     }
 }
 
+#define NODE_TOTAL 10 /* cells */
+
+static uint32_t bar_columns(struct rect area) { return area.columns > 60 ? area.columns / 4 : 0; }
+
+/* Where a layer's numbers end; its bar follows. */
+static uint32_t numbers_end(struct rect area)
+{
+    uint32_t bar = bar_columns(area);
+    return area.columns > bar ? area.columns - bar - (bar ? 1 : 0) : 0;
+}
+
+static void draw_layers_head(struct canvas *canvas, struct rect area)
+{
+    uint32_t numbers = numbers_end(area);
+    if (numbers > 24) canvas_text(canvas, area, 0, 2, INK_DIM, "Layer");
+    canvas_text_right(canvas, area, 0, numbers, INK_DIM, "Total");
+    canvas_text_right(canvas, area, 0, numbers > NODE_TOTAL ? numbers - NODE_TOTAL : 0, INK_DIM, "Time %%");
+}
+
 static void draw_node(struct canvas *canvas, struct rect area, uint32_t line, const struct tree_node *node,
                       const struct rollup *rollup, uint64_t all_ns)
 {
     char total[16];
-    uint32_t indent = 2 * (node->depth - 1), bar = area.columns > 60 ? area.columns / 4 : 0;
-    uint32_t numbers = area.columns > bar ? area.columns - bar - (bar ? 1 : 0) : 0;
+    uint32_t indent = 2 * (node->depth - 1), bar = bar_columns(area), numbers = numbers_end(area);
     struct rect names = {area.row, area.column, area.rows, numbers > 18 ? numbers - 17 : 0};
     if (node->first_child != TREE_NONE)
         canvas_glyph(canvas, names, line, indent, node->open ? 0x25BE : 0x25B8, INK_DIM);
@@ -253,7 +271,7 @@ static void draw_node(struct canvas *canvas, struct rect area, uint32_t line, co
         return;
     }
     canvas_text_right(canvas, area, line, numbers, INK_PLAIN, "%s", format_ns(node->total_ns, total));
-    canvas_text_right(canvas, area, line, numbers > 10 ? numbers - 10 : 0, INK_PLAIN, "%.1f%%",
+    canvas_text_right(canvas, area, line, numbers > NODE_TOTAL ? numbers - NODE_TOTAL : 0, INK_PLAIN, "%.1f",
                       100.0 * (double)node->total_ns / (double)all_ns);
     if (bar) draw_pass_bar(canvas, area, line, numbers + 1, bar, node, all_ns);
 }
@@ -266,16 +284,18 @@ void panel_layers(struct dashboard *dashboard, const struct rollup *rollup, stru
     const struct tree *tree = &dashboard->tree;
     if (dashboard->tree_selected >= tree->visible_count)
         dashboard->tree_selected = tree->visible_count ? tree->visible_count - 1 : 0;
-    dashboard->tree_scroll =
-        panel_scroll(dashboard->tree_scroll, dashboard->tree_selected, tree->visible_count, inside.rows);
+    if (inside.rows < 2) return;
+    size_t rows = inside.rows - 1;
+    draw_layers_head(canvas, inside);
+    dashboard->tree_scroll = panel_scroll(dashboard->tree_scroll, dashboard->tree_selected, tree->visible_count, rows);
     if (active) {
-        dashboard->page_rows = inside.rows;
-        dashboard->list_row = inside.row;
+        dashboard->page_rows = rows;
+        dashboard->list_row = inside.row + 1;
     }
     uint64_t all_ns = tree->node_count ? tree->nodes[0].total_ns : 0;
-    for (size_t i = 0; i < inside.rows && dashboard->tree_scroll + i < tree->visible_count; i++) {
+    for (size_t i = 0; i < rows && dashboard->tree_scroll + i < tree->visible_count; i++) {
         size_t line = dashboard->tree_scroll + i;
-        draw_node(canvas, inside, (uint32_t)i, &tree->nodes[tree->visible[line]], rollup, all_ns);
-        if (active && line == dashboard->tree_selected) canvas_style(canvas, inside, (uint32_t)i, true, true);
+        draw_node(canvas, inside, (uint32_t)i + 1, &tree->nodes[tree->visible[line]], rollup, all_ns);
+        if (active && line == dashboard->tree_selected) canvas_style(canvas, inside, (uint32_t)i + 1, true, true);
     }
 }

@@ -292,6 +292,10 @@ Test(dashboard, a_click_selects_and_a_second_opens)
     dashboard.click_row = 6 + 2;
     dashboard_key(&dashboard, rollup, DASHBOARD_CLICK);
     cr_assert_eq(dashboard.view, VIEW_LAYERS);
+    dashboard_draw(&dashboard, rollup, &canvas);
+    dashboard.click_row = 6 + 1;
+    dashboard_key(&dashboard, rollup, DASHBOARD_CLICK);
+    cr_assert_eq(dashboard.tree_selected, 1, "their list has titles too");
     canvas_finish(&canvas);
     dashboard_finish(&dashboard);
 }
