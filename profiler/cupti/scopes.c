@@ -26,7 +26,10 @@ void scopes_open(uint32_t device, uint32_t op, uint64_t step)
     launches = true;
     own.open = true;
     own.owner = (struct owner){.device = device, .op = op, .kernel = OWNER_NO_KERNEL};
-    if (own.step != step) own.runs_own = 0;
+    if (own.step != step) {
+        own.runs_own = 0;
+        own.graph = NULL; /* it is gone, and another may lie where it did */
+    }
     own.step = step;
     if (op == TRACE_OF_RUN) own.owner.place = own.runs_own;
     if (open_count < MOST_OPEN) open[open_count++] = &own;
@@ -45,11 +48,20 @@ void scopes_close(void)
 
 bool scopes_is_open(void) { return own.open; }
 
+/* A thread launches into one context, that of its GPU, but into a graph for each part of a step: a helper's node may be
+ * the first of such a graph, which then tells nothing, or lies where another thread's was. So a graph counts only where
+ * no context is known. */
+static bool launches_into(const struct scope *scope, const void *graph, const void *context)
+{
+    if (context && scope->context) return scope->context == context;
+    return graph && scope->graph == graph;
+}
+
 static struct scope *find(const void *graph, const void *context)
 {
     if (launches) return own.open ? &own : NULL;
     for (unsigned i = 0; i < open_count; i++)
-        if (graph ? open[i]->graph == graph : context && open[i]->context == context) return open[i];
+        if (launches_into(open[i], graph, context)) return open[i];
     return open_count == 1 ? open[0] : NULL;
 }
 

@@ -13,7 +13,8 @@ void scopes_close(void);
 bool scopes_is_open(void);
 
 /* Who owns the next thing that a callback on this thread tells of: a node of `graph`, or, with NULL, a launch in `context`. Of
- * a thread that never launches an op: who launches into the same, or the one that launches at all. False: nobody. */
+ * a thread that never launches an op: who launches into the same context, or graph where either has none, or the one that
+ * launches at all. False: nobody. */
 bool scopes_next(const void *graph, const void *context, struct owner *owner);
 
 #endif

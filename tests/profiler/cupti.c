@@ -141,6 +141,84 @@ Test(cupti, threads_that_launch_side_by_side_keep_what_is_theirs)
     cr_expect_not(scopes_next(&thread, NULL, &owner), "nobody launches");
 }
 
+/* Two threads in the part of a step that begins with their sums: the helper's node is the first of its graph, which
+ * lies where the first thread's graph was. */
+static const char old_graph, new_graph, first_context, second_context;
+
+static void *help_second(void *unused)
+{
+    struct owner owner = {0};
+    cr_expect(scopes_next(&new_graph, &second_context, &owner));
+    cr_expect(owner.device == 1 && owner.op == 21 && owner.place == 0);
+    cr_expect(scopes_next(&old_graph, &second_context, &owner));
+    cr_expect(owner.device == 1 && owner.op == 21 && owner.place == 1, "it is of device %u", (unsigned)owner.device);
+    cr_expect(scopes_next(&new_graph, &first_context, &owner));
+    cr_expect(owner.device == 0 && owner.op == 11 && owner.place == 0);
+    return unused;
+}
+
+static void sum_beside(uint32_t device, const void *context, void *(*other)(void *))
+{
+    struct owner owner;
+    pthread_t thread;
+    scopes_open(device, 10 + 10 * device, 0);
+    cr_expect(scopes_next(device == 0 ? &old_graph : NULL, context, &owner));
+    scopes_close();
+    scopes_open(device, 11 + 10 * device, 0);
+    cr_assert_eq(pthread_create(&thread, NULL, other, NULL), 0);
+    pthread_join(thread, NULL);
+    scopes_close();
+}
+
+static void *launch_second(void *unused)
+{
+    sum_beside(1, &second_context, help_second);
+    return unused;
+}
+
+static void *launch_first(void *unused)
+{
+    sum_beside(0, &first_context, launch_second);
+    return unused;
+}
+
+Test(cupti, a_helper_that_is_first_in_a_graph_is_known_by_its_context)
+{
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, launch_first, NULL), 0);
+    pthread_join(thread, NULL);
+}
+
+/* Nor is a graph of an earlier step known, where nobody tells of contexts. */
+static void *help_without_context(void *unused)
+{
+    struct owner owner;
+    cr_expect_not(scopes_next(&old_graph, NULL, &owner));
+    return unused;
+}
+
+static void *launch_two_steps(void *unused)
+{
+    struct owner owner;
+    pthread_t thread;
+    const bool is_first = unused == NULL;
+    scopes_open(is_first ? 0 : 1, 1, 0);
+    if (is_first) cr_expect(scopes_next(&old_graph, NULL, &owner));
+    scopes_close();
+    scopes_open(is_first ? 0 : 1, 1, 1);
+    cr_assert_eq(pthread_create(&thread, NULL, is_first ? launch_two_steps : help_without_context, &owner), 0);
+    pthread_join(thread, NULL);
+    scopes_close();
+    return NULL;
+}
+
+Test(cupti, a_graph_of_an_earlier_step_is_nobodys)
+{
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, launch_two_steps, NULL), 0);
+    pthread_join(thread, NULL);
+}
+
 /* Uploads, the step block and metrics: each has its place in the step, however many calls bring them. */
 Test(cupti, what_the_run_starts_itself_is_its_own)
 {
