@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 
 SOURCE = pathlib.Path(sys.argv[1])
 FATHOM = pathlib.Path(sys.argv[2]).resolve()
@@ -72,6 +73,53 @@ def check_crashed(pack):
     assert '\nmachine: passed' in report and report.rstrip().endswith('2 parts, failed: deep') and done.returncode == 1, report
 
 
+class Sanitized:
+    """As much of gpu.py's Bench as its part for compute-sanitizer asks of, with outcomes given: None, or what is raised."""
+
+    def __init__(self, pack, outcomes):
+        self.sizes, self.environment = types.SimpleNamespace(dry=False), {'CUDA_HOME': str(pack)}
+        self.fathom, self.out, self.commands = pack / 'fathom', pack, 0
+        self.outcomes, self.runs, self.said = list(outcomes), [], []
+
+    def run(self, words, most):
+        self.runs.append([str(word) for word in words])
+        outcome = self.outcomes[len(self.runs) - 1]
+        if outcome:
+            raise outcome
+
+    def table(self, head, rows):
+        pass
+
+    def row(self, *cells):
+        self.said.append(cells[-1])
+
+
+def check_sanitizer(pack):
+    """What compute-sanitizer has not finished is said, and where it has finished nothing the part fails."""
+    tool = pack / 'bin' / 'compute-sanitizer'
+    tool.parent.mkdir()
+    tool.touch(0o755)
+    sys.path.insert(0, str(pack))
+    import gpu as script
+    header = (SOURCE / 'trainer' / 'cuda' / 'kernels.h').read_text()
+    kernels = re.findall(r'\b(?:EACH|ALONE)\((\w+)\)', header)
+    for start in script.WAITING:
+        assert any(name.startswith(start) for name in kernels), f'no kernel of ours is called {start}...'
+    late, wrong = script.Unfinished('took longer than 40 s'), script.Failed('ended with 86')
+    cases = ((None, late, late), None), ((late, late, late), 'no tool ended'), ((late, wrong, None), 'racecheck')
+    for outcomes, why in cases:
+        bench = Sanitized(pack, outcomes)
+        try:
+            script.part_sanitizer(bench)
+            failed = None
+        except script.Failed as failure:
+            failed = str(failure)
+        assert failed == why or why and failed and failed.startswith(why), f'{failed}, not {why}'
+        assert [said.startswith('not finished') for said in bench.said] == [outcome is late for outcome in outcomes], bench.said
+        assert ['regex=^bn_' in words for words in bench.runs] == [False, True, True], bench.runs
+        assert all(words[-2:] == ['--backend', 'cuda'] for words in bench.runs), bench.runs
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix='fathom-gpu-') as name:
         pack = pathlib.Path(name) / 'pack'
@@ -79,6 +127,7 @@ def main():
                               capture_output=True, text=True, timeout=LIMIT)
         assert done.returncode == 0, done.stdout + done.stderr
         check_without(pack)
+        check_sanitizer(pack)
         if STANDIN:
             print(check_with(pack))
             check_bounded(pack)
