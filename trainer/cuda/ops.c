@@ -107,8 +107,12 @@ bool cuda_columns(const struct prepared *p, const struct tensor *x, uint32_t wid
 /* A GPU's second cache holds most of it when it is read again. No GPU has been asked where two launches are faster. */
 #define TOGETHER_BYTES (40u << 20)
 
-/* How many blocks run at a time, and so begin: of a GPU that sums with others three quarters, as NCCL's take up to 32
- * multiprocessors until all have come, and a launch that wants more than the rest would wait for the sum's end. */
+/* How many blocks run at a time, and so begin: of a GPU that sums with others three quarters, as NCCL's run until all
+ * have come, and a launch that wants more than the rest would wait for the sum's end. NCCL has a block for each
+ * channel, and two channels for each path that it finds between GPUs (ncclTopoPostset in its graph/connect.cc): by its
+ * logs 24 on A100 (108 multiprocessors, so 27 are left) and on H100 PCIe with bridges (114), 2 on RTX 4090 and 4 on RTX
+ * 5090, which have PCIe alone; of the up to 32 of other H100 (132) the quarter is 33. No GPU has confirmed that so many
+ * are left. */
 static uint32_t most_together(const struct device *device)
 {
     const uint32_t all = device->together, beside = group_has_peers(device) ? all - (all + 3) / 4 : all;
