@@ -54,12 +54,23 @@ bool predict_device_seconds(const struct plan *plan, const struct plan_device *d
     return true;
 }
 
-/* What a variant's schedule may be faster by is known of the speed that it was made for: of one speed. */
-static double bound_variant(const struct plan_variant *variant, const struct part *part, uint32_t micro_batches)
+static const struct plan_device *first_of(const struct plan *plan, uint32_t variant)
 {
-    bool another = variant->compute_seconds > 0;
-    if (variant->spare_seconds < 0 || !part->known || another) return 0;
-    return part->compute - variant->spare_seconds * micro_batches;
+    const struct plan_device *device = plan->devices;
+    while (device->variant != variant) device++;
+    return device;
+}
+
+/* What a variant's schedule may be faster by is known of the speed that it was made for: that of its first device, and
+ * of its others if it is theirs, too. */
+static void bound_variant(struct plan_variant *variant, const struct plan_device *first,
+                          const struct plan_device *device, const struct part *part)
+{
+    double bound = part->compute - variant->spare_seconds * device->micro_batches;
+    if (device == first)
+        variant->bound_seconds = variant->spare_seconds < 0 || !part->known ? 0 : bound;
+    else if (!device_same_speed(&device->spec, &first->spec))
+        variant->bound_seconds = 0;
 }
 
 bool predict_times(struct plan *plan, const struct machine *machine, const struct cost_table *measured,
@@ -77,7 +88,7 @@ bool predict_times(struct plan *plan, const struct machine *machine, const struc
         TRY(time_part(plan, device, machine, measured, &part, err));
         double extra = part.times.recompute + part.times.stalled;
         variant->extra_time_fraction = extra / (part.times.body - extra);
-        variant->bound_seconds = bound_variant(variant, &part, device->micro_batches);
+        bound_variant(variant, first_of(plan, device->variant), device, &part);
         variant->compute_seconds = part.known ? later(variant->compute_seconds, part.compute) : 0;
         plan->step_seconds = later(plan->step_seconds, part.end);
         known = known && part.known;
