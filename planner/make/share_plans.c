@@ -254,7 +254,7 @@ static bool try_caps(struct share_plans *shares, const struct variant_request *w
         struct variant_request small = *wanted;
         struct share other = *share;
         struct error unfit = shares->unfit;
-        capped.workspace_cap_bytes = mib[i] << 20;
+        capped.workspace_cap_bytes = other.cap_bytes = mib[i] << 20;
         small.plan = &capped;
         other.variant = (struct plan_variant){0};
         bool ok = make_variant(shares, &small, &other, err);
@@ -270,6 +270,7 @@ static bool make_share(struct share_plans *shares, struct share *share, struct e
 {
     struct variant_request wanted =
         request_of(shares, shares->first_of[share->kind], share->images, share->micro_batches);
+    share->cap_bytes = shares->request->workspace_cap_bytes;
     TRY(make_variant(shares, &wanted, share, err) && try_caps(shares, &wanted, share, err));
     drop_oldest(shares, share);
     return true;
@@ -306,6 +307,31 @@ static bool take_variant(struct share_plans *shares, struct share *share, struct
     return true;
 }
 
+/* By the request that the share was made for. */
+static bool bound_share(struct share_plans *shares, const struct share *share, struct plan_variant *variant,
+                        struct error *err)
+{
+    struct plan_request capped = *shares->request;
+    struct variant_request wanted =
+        request_of(shares, shares->first_of[share->kind], share->images, share->micro_batches);
+    capped.workspace_cap_bytes = share->cap_bytes;
+    wanted.plan = &capped;
+    TRY(watched(shares, err));
+    return variant_bound(&wanted, variant, err);
+}
+
+/* It takes as long as a search: not of shares that are only tried. */
+static bool bound_variants(struct share_plans *shares, struct plan *plan, struct error *err)
+{
+    for (size_t i = 0; i < shares->count; i++) {
+        const struct share *share = shares->shares[i];
+        if (!share->made || share->index >= plan->variant_count) continue;
+        struct plan_variant *variant = &plan->variants[share->index];
+        if (variant_lacks_bound(variant)) TRY(bound_share(shares, share, variant, err));
+    }
+    return true;
+}
+
 bool share_plans_take(struct share_plans *shares, const uint32_t *images, uint32_t micro_batches, struct plan *plan,
                       struct error *err)
 {
@@ -324,5 +350,5 @@ bool share_plans_take(struct share_plans *shares, const uint32_t *images, uint32
         account(&wanted, &plan->variants[share->index], device);
         plan->fits &= device->peak_bytes <= device_usable_bytes(&device->spec);
     }
-    return true;
+    return !shares->request->bound || !plan->fits || bound_variants(shares, plan, err);
 }

@@ -13,6 +13,7 @@ struct share {
     uint64_t growing_bytes; /* part of it that images take */
     double seconds;         /* of its part of the step; compares shares only, where a speed is unknown */
     enum recompute_policy policy;
+    uint64_t cap_bytes;          /* of one op's workspace, as in the request that it was made for */
     uint32_t ops;                /* of its graph */
     struct plan_variant variant; /* while held */
     bool held;
@@ -47,7 +48,8 @@ bool share_plans_get(struct share_plans *shares, uint32_t kind, uint32_t images,
                 struct error *err);
 
 /* Fills the plan's devices and variants: images[device_count], all cut in micro_batches. ERROR_UNFIT where a share
- * cannot be made. The plan has no variants before. */
+ * cannot be made. The plan has no variants before. If it fits, what the request wants to know of its variants alone is
+ * worked out now (plan_request.bound). */
 bool share_plans_take(struct share_plans *shares, const uint32_t *images, uint32_t micro_batches, struct plan *plan,
                  struct error *err);
 

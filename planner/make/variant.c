@@ -154,6 +154,8 @@ static bool adopt(const struct making *making, struct candidate *candidate, stru
     variant->lower_bound_bytes = placed->lower_bound_bytes;
     variant->peak_op = (uint32_t)placed->peak_instant;
     variant->spare_seconds = candidate->bound_seconds > 0 ? candidate->chain_seconds - candidate->bound_seconds : -1;
+    variant->chain_seconds = candidate->chain_seconds;
+    variant->chain_limit = candidate->chain_limit;
     variant->searched = placed->proved_optimal && train_is_larger;
     variant_count(variant);
     return layout_classes(variant->graph, &variant->train, candidate->draft.home, variant->peak_op,

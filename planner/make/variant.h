@@ -9,6 +9,15 @@
  * was chosen, never RECOMPUTE_AUTO. The caller ends *variant with plan_variant_finish, also after a failure. */
 bool variant_make(const struct variant_request *request, struct plan_variant *variant, enum recompute_policy *policy,
                   struct error *err);
+/* How much faster than the variant's schedule another of its form could be (spare_seconds), where a limit of the chain is
+ * known and that is not: takes about as long as the variant's own search, and as much memory. ERROR_MEMORY. */
+bool variant_bound(const struct variant_request *request, struct plan_variant *variant, struct error *err);
+/* Whether that is still to be worked out. */
+static inline bool variant_lacks_bound(const struct plan_variant *variant)
+{
+    return variant->chain_limit > 0 && variant->spare_seconds < 0;
+}
+
 /* Fills what follows from the programs, the arena, its bound and `searched`: proved_optimal, and from the graph's counts
  * extra_flops_fraction and recomputed_convolutions. */
 void variant_count(struct plan_variant *variant);

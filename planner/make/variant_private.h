@@ -17,8 +17,8 @@ struct candidate {
     uint64_t host_bytes;
     enum recompute_policy policy; /* what it amounts to */
     double chain_seconds;         /* by the blocks' measures */
-    uint64_t chain_limit;         /* no limit of the chain up to this was found not to fit */
-    double bound_seconds;         /* of those, for the same memory and any schedule of the form; 0 = unknown */
+    uint64_t chain_limit;         /* of the chain, for schedules within which a bound can be told; 0 = for none */
+    double bound_seconds;         /* of chain_seconds: no schedule of the form within that takes less; 0 = unknown */
 };
 /* Takes a zeroed object. */
 void candidate_finish(struct candidate *candidate);

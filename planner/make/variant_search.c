@@ -151,7 +151,7 @@ static bool try_least(const struct making *making, const struct chain *chain, bo
 /* Prices of copies are guesses, and several are tried: exact quanta would be lost on them. */
 #define PRICED_TABLE_BYTES ((uint64_t)64 << 20)
 
-/* All limits below the next step, which did not fit, and all that the arena's limit stands for. */
+/* All that the arena's limit stands for; and all limits below the next step, which did not fit, where that is more. */
 static uint64_t bounded_limit(const struct search *search, uint64_t expected)
 {
     const struct ladder *ladder = &search->ladder;
@@ -160,21 +160,21 @@ static uint64_t bounded_limit(const struct search *search, uint64_t expected)
     return expected > limit ? expected : limit;
 }
 
-/* The least time, by the blocks' measures, of schedules within such a limit: the table's own where it is exact,
- * otherwise a bound where one is wanted. */
+/* The least time, by the blocks' measures, of schedules within a limit, if it is known from the fastest one found. */
+static void take_bound(struct candidate *best, uint64_t limit, const struct chain_schedule *fastest)
+{
+    double seconds = fastest->seconds < best->chain_seconds ? fastest->seconds : best->chain_seconds;
+    best->chain_limit = limit;
+    best->bound_seconds = fastest->optimal ? seconds : 0;
+}
+
 static bool bound_best(const struct search *search, uint64_t expected, struct error *err)
 {
-    struct candidate *best = search->best;
     uint64_t limit = bounded_limit(search, expected);
     struct chain_schedule fastest;
     TRY(chain_table_schedule(search->table, limit, &fastest, err));
-    const struct plan_request *plan = search->making->request->plan;
-    bool exact = fastest.optimal, wanted = plan->bound && plan->offload_bytes == 0;
-    double bound = fastest.bound_seconds;
+    take_bound(search->best, limit, &fastest);
     chain_schedule_finish(&fastest);
-    if (!exact && wanted) TRY(chain_bound(search->chain, limit, best->chain_seconds, 0, &bound, err));
-    best->chain_limit = limit;
-    if (exact || wanted) best->bound_seconds = bound < best->chain_seconds ? bound : best->chain_seconds;
     return true;
 }
 
@@ -258,17 +258,22 @@ static bool search_host(const struct making *making, struct block_costs *blocks,
     return search_parts(making, blocks, best, fits, err);
 }
 
-/* Of the faster of two candidates, when `bound` is that of the first, whose chain has more schedules; the second may
- * have been given more memory. */
-static bool bound_faster(const struct block_costs *blocks, uint32_t most_remade, double bound, struct candidate *best,
+/* Of the faster of two candidates, when `chain` is the first's, which has more schedules, and `limit` and `bound` are
+ * what was known of it. The second may have been given more memory. */
+static bool bound_faster(const struct chain *chain, uint64_t limit, double bound, struct candidate *best,
                          struct error *err)
 {
-    if (bound > best->chain_seconds) {
-        struct chain chain = blocks->chain;
-        chain.most_remade = most_remade;
-        TRY(chain_bound(&chain, best->chain_limit, best->chain_seconds, 0, &bound, err));
+    if (best->chain_limit <= limit) {
+        best->chain_limit = limit;
+        best->bound_seconds = bound < best->chain_seconds ? bound : best->chain_seconds;
+        return true;
     }
-    best->bound_seconds = bound < best->chain_seconds ? bound : best->chain_seconds;
+    best->bound_seconds = 0;
+    if (chain->count > SHORT_CHAIN) return true;
+    struct chain_schedule fastest;
+    TRY(chain_solve(chain, best->chain_limit, 0, &fastest, err));
+    take_bound(best, best->chain_limit, &fastest);
+    chain_schedule_finish(&fastest);
     return true;
 }
 
@@ -281,12 +286,13 @@ static bool search_resident(const struct making *making, struct block_costs *blo
     bool other_fits = false;
     TRY(search_chain(making, blocks, 0, best, fits, err));
     if (*fits && blocks->chain.count > SHORT_CHAIN) return true;
+    struct chain first = blocks->chain;
+    uint64_t limit = *fits ? best->chain_limit : 0;
     double bound = best->bound_seconds;
-    uint32_t most_remade = blocks->chain.most_remade;
     blocks->chain.most_remade = 0;
     bool ok = search_chain(making, blocks, 0, &other, &other_fits, err);
     if (ok && other_fits) ok = variant_take_faster(making, best, fits, &other, err);
-    if (ok && *fits) ok = bound_faster(blocks, most_remade, bound, best, err);
+    if (ok && *fits) ok = bound_faster(&first, limit, bound, best, err);
     candidate_finish(&other);
     return ok;
 }
@@ -297,7 +303,8 @@ static bool search_blocks(const struct making *making, struct block_costs *block
     TRY(search_resident(making, blocks, best, fits, err));
     if (making->request->plan->offload_bytes > 0) {
         TRY(search_host(making, blocks, best, fits, err));
-        best->bound_seconds = 0; /* of what has copies it says nothing */
+        best->chain_limit = 0; /* of what has copies it says nothing */
+        best->bound_seconds = 0;
     }
     if (*fits) return true;
     candidate_finish(best);
@@ -313,5 +320,16 @@ bool variant_search(const struct making *making, struct candidate *best, bool *f
     bool ok = block_costs_measure(making->request, making->variant->graph, &blocks, err) &&
               search_blocks(making, &blocks, best, fits, err);
     block_costs_finish(&blocks);
+    return ok;
+}
+
+bool variant_bound(const struct variant_request *request, struct plan_variant *variant, struct error *err)
+{
+    struct block_costs blocks;
+    double seconds = variant->chain_seconds, bound = seconds;
+    bool ok = block_costs_measure(request, variant->graph, &blocks, err) &&
+              chain_bound(&blocks.chain, variant->chain_limit, seconds, 0, &bound, err);
+    block_costs_finish(&blocks);
+    if (ok) variant->spare_seconds = bound < seconds ? seconds - bound : 0;
     return ok;
 }

@@ -118,6 +118,8 @@ struct plan_variant {
     double bound_seconds;       /* of compute_seconds, for the same memory: no schedule of the same form takes less, by the
                                  * blocks' measures; 0 = unknown */
     double spare_seconds;       /* what a micro-batch's schedule takes beyond that; while planning alone, negative = unknown */
+    double chain_seconds;       /* what it takes by the blocks' measures; while planning alone */
+    uint64_t chain_limit;       /* and the limit of their chain that the bound is for; 0 = there is none */
     double extra_flops_fraction;  /* recomputed FLOPs over the FLOPs of forward and backward */
     double extra_time_fraction;   /* the same of predicted time, with waiting for copies */
     uint32_t recomputed_convolutions; /* forward convolutions that run a second time */
