@@ -9,14 +9,24 @@ static const struct {
              {6.99e9, 0.0728},  {6.00e9, 0.0931}, {4.99e9, 0.1195}};
 #define ROWS (sizeof monet / sizeof monet[0])
 
+/* Chains of so many blocks have a bound without being asked for it. */
+#define SOLVED_BLOCKS 64
+
+static void expect_bound(const struct plan_variant *variant)
+{
+    double bound = variant->bound_seconds, computing = variant->compute_seconds;
+    bool again = variant->extra_flops_fraction > 0;
+    cr_expect(again ? bound > 0 && bound <= computing : bound <= 0, "%g s, bound %g", computing, bound);
+}
+
 static double seconds_of(const char *model, uint32_t batch, const char *gpus, uint32_t lowering, uint64_t budget)
 {
     struct plan *plan = kit_make(.model = model, .batch = batch, .gpus = gpus, .lowering = lowering,
                                  .recompute = budget ? RECOMPUTE_BUDGET : RECOMPUTE_NONE, .budget = budget);
     cr_assert(plan->fits);
     if (budget) cr_assert_leq(plan->variants[0].arena_bytes, budget);
-    double seconds = plan->step_seconds, computing = plan->variants[0].compute_seconds;
-    if (budget) cr_expect_leq(plan->variants[0].bound_seconds, computing);
+    double seconds = plan->step_seconds;
+    if (budget && plan->variants[0].graph->block_count <= SOLVED_BLOCKS) expect_bound(&plan->variants[0]);
     plan_destroy(plan);
     return seconds;
 }
