@@ -39,7 +39,7 @@ struct plan_request {
     uint64_t decode_bytes;            /* of a host's memory for decoding pictures; 0 = by the size of the images */
     uint64_t bucket_bytes;            /* of gradients; 0 = 25 MiB with several devices, else one bucket */
     double search_seconds;            /* for the exact placement search after the fast placers; 0 = none */
-    bool bound;                       /* how much faster a plan could be at most is worked out though it takes a while */
+    bool bound;                       /* how much faster the plan could be at most is worked out though it takes a while */
     bool only_if_fits;                /* a plan that does not is ERROR_UNFIT, and soon */
     plan_workspace_fn workspace_bytes; /* may be NULL */
     void *workspace_context;
