@@ -259,16 +259,33 @@ static bool find_fastest(struct choice *choice, const uint32_t *numbers, size_t 
     return cut->micro_batches == best || try_cut(choice, best, cut, err);
 }
 
+/* The share that cannot be cut so is named; where devices are unequal their shares are not known yet, and the batch is.
+ */
+static bool refuse_cut(const struct choice *choice, uint32_t wanted, struct error *err)
+{
+    const struct plan_request *request = choice->request;
+    uint32_t most = choice->start[0], least = choice->start[choice->plan->device_count - 1];
+    uint32_t most_groups = most / plan_request_unit(request), groups = request->batch / plan_request_unit(request);
+    const char *whole = request->bn_group > 0 ? " of whole groups (--bn-group)" : "";
+    if (choice->shares.kinds > 1)
+        return error_set(err, ERROR_INPUT,
+                         "--micro-batches: the %" PRIu32 " images of the batch cannot be cut into %" PRIu32
+                         " equal parts%s%s; into %" PRIu32 " they can",
+                         request->batch, wanted, whole,
+                         groups % wanted == 0 ? " that have images for every device" : "",
+                         divisor_below(choice, wanted));
+    return error_set(err, ERROR_INPUT,
+                     "--micro-batches: the %" PRIu32 " images of a device cannot be cut into %" PRIu32
+                     " equal parts%s; into %" PRIu32 " %s can",
+                     most_groups % wanted != 0 ? most : least, wanted, whole, divisor_below(choice, wanted),
+                     most == least ? "they" : "those of every device");
+}
+
 static bool choose_cut(struct choice *choice, struct cut *cut, struct error *err)
 {
     uint32_t numbers[MOST_DIVISORS], wanted = choice->request->micro_batches;
     size_t count = MOST_DIVISORS, fewest;
-    if (wanted > 0 && !divides(choice, wanted))
-        return error_set(err, ERROR_INPUT,
-                         "--micro-batches: the %" PRIu32 " images of a device cannot be cut into %" PRIu32
-                         " equal parts%s; into %" PRIu32 " they can",
-                         choice->start[0], wanted, choice->request->bn_group > 0 ? " of whole groups (--bn-group)" : "",
-                         divisor_below(choice, wanted));
+    if (wanted > 0 && !divides(choice, wanted)) return refuse_cut(choice, wanted, err);
     if (wanted > 0) return try_cut(choice, wanted, cut, err);
     list_pieces(choice, numbers, &count);
     TRY(find_fewest(choice, numbers, count, cut, &fewest, err));

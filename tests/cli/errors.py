@@ -24,6 +24,13 @@ def check_plan(folder):
     for parts, fewer in ((3, 2), (127, 64), (300, 128)):
         refused(['plan', 'resnet-20', '--gpus', 'titan-x', '--batch', 128, '--micro-batches', parts], '--micro-batches',
                 f'into {parts} equal parts', f'into {fewer} they can')
+    for devices, batch, whole, parts, fewer in (('2xtitan-x', 129, '64 images of a device', '5', '1 those of every device'),
+                                                ('2xtitan-x', 129, '65 images of a device', '4', '1 those of every device'),
+                                                ('titan-x,v100', 130, '130 images of the batch', '3', '2 they'),
+                                                ('titan-x,v100', 130, '130 images of the batch', '130', '65 they')):
+        refused(['plan', 'resnet-20', '--gpus', devices, '--batch', batch, '--micro-batches', parts],
+                f'--micro-batches: the {whole} cannot be cut into {parts} equal parts', f'; into {fewer} can',
+                ' that have images for every device' if parts == '130' else 'parts; ')
     refused(['plan', 'resnet-20', '--batch', '99999999999999999999'], '--batch')
     refused(['plan', 'resnet-20', '--gpus', 'titan-y'], 'titan-y', 'titan-x')
     refused(['plan', 'resnet-20', '--gpus', '0x12GiB'], '--gpus')
