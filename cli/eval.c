@@ -258,7 +258,7 @@ static int run_eval(int argc, char **argv, struct error *err)
     bool ok = options_parse(argc, argv, specs, sizeof specs / sizeof specs[0], words, 2, &count, err);
     if (ok && count == 1 && c->options.data_path)
         words[count++] = c->options.data_path;
-    else if (ok && c->options.data_path)
+    else if (ok && count == 2 && c->options.data_path)
         ok = error_set(err, ERROR_INPUT, "--data: found beside a dataset as a word; one of them says which");
     if (ok && count != 2)
         ok = error_set(err, ERROR_INPUT, "a checkpoint and a dataset are wanted: fathom eval CHECKPOINT DATA");

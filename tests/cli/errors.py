@@ -243,6 +243,8 @@ def check_train(folder):
     refused(['train', folder / 'none.json', '--data', data], 'none.json')
     refused(['train', plan], '--data')
     refused(['train', plan, '--data', folder / 'nowhere'], 'nowhere')
+    refused(['eval', '--data', data], 'a checkpoint and a dataset are wanted')
+    refused(['eval', plan, data, '--data', data], '--data', 'beside a dataset as a word')
     refused(['train', write(folder / 'half.json', text[:len(text) // 2]), '--data', data], 'half.json')
     older = write(folder / 'older.json', text.replace('"version": 2', '"version": 1', 1))
     refused(['train', older, '--data', data], 'older.json', 'version 1', 'make the plan again')
