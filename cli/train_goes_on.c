@@ -10,7 +10,7 @@
 #include "run_folder.h"
 #include "text.h"
 
-/* The flags of the run there and of this command, as far as they differ. */
+/* What the run there and this command have, as far as they differ. */
 struct sides {
     struct text there, here;
 };
@@ -43,10 +43,14 @@ static void add_switch(struct sides *sides, const char *flag, bool there, bool h
     add_words(sides, flag, there ? "" : NULL, here ? "" : NULL);
 }
 
+#define DEVICES_WORDS 200
+
 /* What a command asks for by itself. */
 static void add_asked(struct sides *sides, const struct plan *there, const struct plan *here)
 {
-    char frozen[2][WORDS_FROZEN];
+    char frozen[2][WORDS_FROZEN], devices[2][DEVICES_WORDS];
+    add_words(sides, "devices", words_devices(there, devices[0], DEVICES_WORDS),
+              words_devices(here, devices[1], DEVICES_WORDS));
     words_frozen(there->frozen, frozen[0]);
     words_frozen(here->frozen, frozen[1]);
     add_count(sides, "--batch", there->batch, here->batch);
@@ -71,16 +75,16 @@ static const char *list_lowering(uint32_t lowering, char out[LOWERING_WORDS])
     return out;
 }
 
-/* What the planner chooses, mostly by what is asked for. */
+/* What the planner chooses where it is not asked for: no flags, since a run may have been begun without them. */
 static void add_chosen(struct sides *sides, const struct plan *there, const struct plan *here)
 {
     char fused[2][LOWERING_WORDS];
     list_lowering(there->lowering, fused[0]);
     list_lowering(here->lowering, fused[1]);
-    add_words(sides, "--fuse", fused[0], fused[1]);
-    add_count(sides, "--micro-batches", there->devices[0].micro_batches, here->devices[0].micro_batches);
-    add_words(sides, "--recompute", recompute_policy_name(there->recompute), recompute_policy_name(here->recompute));
-    add_switch(sides, "--offload", there->variants[0].host_bytes > 0, here->variants[0].host_bytes > 0);
+    add_words(sides, "fuse", fused[0], fused[1]);
+    add_count(sides, "micro-batches", there->devices[0].micro_batches, here->devices[0].micro_batches);
+    add_words(sides, "recompute", recompute_policy_name(there->recompute), recompute_policy_name(here->recompute));
+    add_switch(sides, "offload", there->variants[0].host_bytes > 0, here->variants[0].host_bytes > 0);
 }
 
 bool train_goes_on_refuse(const char *folder, const struct plan *plan, struct error *err)
@@ -89,12 +93,14 @@ bool train_goes_on_refuse(const char *folder, const struct plan *plan, struct er
     struct sides sides = {0};
     struct plan *there = run_folder_path(folder, RUN_FILE_PLAN, path, NULL) ? plan_read(path, NULL) : NULL;
     if (there) add_asked(&sides, there, plan);
-    if (there && sides.there.length == 0) add_chosen(&sides, there, plan);
+    bool asked = sides.there.length > 0;
+    if (there && !asked) add_chosen(&sides, there, plan);
     if (sides.there.length > 0 && !sides.there.failed && !sides.here.failed)
         error_set(err, ERROR_INPUT,
-                  "--resume: the run in %s has %s; this command has %s: give what it was begun with, or begin another "
+                  "--resume: the %s %s has %s; %sthis command has %s: give what it was begun with, or begin another "
                   "run with its weights (--weights %s --run DIR)",
-                  folder, sides.there.bytes, sides.here.bytes, folder);
+                  asked ? "run in" : "plan of the run in", folder, sides.there.bytes, asked ? "" : "that of ",
+                  sides.here.bytes, folder);
     text_finish(&sides.there);
     text_finish(&sides.here);
     plan_destroy(there);

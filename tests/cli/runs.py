@@ -104,17 +104,27 @@ def check_going_on(scratch, data):
 
 def check_other_options(scratch, data):
     """A run goes on as it was begun: of another plan the options are named, and nothing is changed."""
-    folder = scratch / 'other'
+    folder, again, reference = scratch / 'other', scratch / 'budget', ['--backend', 'cpu-reference']
     small = ['train', 'resnet-8', '--gpus', 'cpu', '--batch', 8, '--data', data, '--no-evaluate', '--iterations']
     expect(run(*small, 1, '--run', folder).returncode == 0, 'no run')
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    for words, there, here in ((['--bn-group', 4], 'no --bn-group', '--bn-group 4'), (['--fuse', 'none'], '--fuse bn', '--fuse none'),
+    for words, there, here in ((['--bn-group', 4], 'no --bn-group', '--bn-group 4'),
+                               (['--gpus', '12GiB', *reference], 'devices cpu', 'devices 12GiB'),
                                (['--dtype', 'bf16', '--batch', 4], '--batch 8, --dtype f32', '--batch 4, --dtype bf16')):
-        refused([*small, 2, '--resume', folder, *words], '--resume', f'has {there}', f'this command has {here}:', '--weights')
+        refused([*small, 2, '--resume', folder, *words], f'--resume: the run in {folder} has {there}',
+                f'; this command has {here}:', '--weights')
+    done = run(*small, 1, '--run', again, '--recompute', 'budget', '--budget', '5MiB')
+    expect(done.returncode == 0, f'no run that computes again: {done.stderr}')
+    for place, words, there, here in ((folder, ['--fuse', 'none'], 'fuse bn', 'fuse none'),
+                                      (folder, ['--recompute', 'elementwise'], 'recompute none', 'recompute elementwise'),
+                                      (again, [], 'recompute budget', 'recompute none')):
+        refused([*small, 2, '--resume', place, *words], f'--resume: the plan of the run in {place} has {there}',
+                f'; that of this command has {here}:', '--weights')
     done = run(*[word if word != 'resnet-8' else 'resnet-14' for word in small], 2, '--weights', folder)
     expect(done.returncode == 2 and not done.stdout and 'is of resnet-8' in done.stderr, f'weights of another model: {done.stdout}{done.stderr}')
     expect(before == {path.name: path.read_bytes() for path in folder.iterdir()}, 'a refused command has changed the folder')
     shutil.rmtree(folder)
+    shutil.rmtree(again)
 
 
 def check_ranks(scratch, data):
