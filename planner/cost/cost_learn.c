@@ -149,11 +149,24 @@ static bool check_timed(const struct cost_run *run, struct error *err)
                      run->name, run->model);
 }
 
-static bool refuse_run(const struct cost_run *run, const char *why, struct error *err)
+/* Whether the form that is planned has images or classes of its own. */
+static bool is_own(const struct model_spec *spec)
 {
-    return error_set(err, ERROR_INPUT,
-                     "%s: %s %s in any form that fathom builds; a trace of its usual images and classes is wanted",
-                     run->name, why, run->model);
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    struct model_spec usual;
+    struct error none = {0};
+    options.dataset = (int)spec->dataset;
+    return model_parse(spec->name, &options, &usual, &none) &&
+           (usual.classes != spec->classes || usual.image_size != spec->image_size ||
+            usual.image_width != spec->image_width);
+}
+
+static bool refuse_run(const struct cost_run *run, const struct model_spec *spec, const char *why, struct error *err)
+{
+    return error_set(err, ERROR_INPUT, "%s: %s %s in any form that fathom builds; a trace of %s is wanted", run->name,
+                     why, run->model,
+                     is_own(spec) ? "the images and classes that are planned, or of its usual ones,"
+                                  : "its usual images and classes");
 }
 
 /* Time beside the ops, of one op: of those once per micro-batch and of the rest. */
@@ -306,8 +319,8 @@ static bool learn_run(struct cost_table *table, const struct cost_run *run, cons
     struct guess guess = {.spec = *spec};
     double found = guess_form(table, run, &guess, err);
     if (found < 0) return false;
-    if (guess.batch == 0) return refuse_run(run, "its convolutions are not those of", err);
-    if (found < 0.5) return refuse_run(run, "most of its ops are not those of", err);
+    if (guess.batch == 0) return refuse_run(run, spec, "its convolutions are not those of", err);
+    if (found < 0.5) return refuse_run(run, spec, "most of its ops are not those of", err);
     if (learn_guess(table, run, &guess, err) < 0) return false;
     table->beside_seconds = run->has_kernels ? 0 : find_beside(run, guess.batch);
     return true;

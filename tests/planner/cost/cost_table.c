@@ -384,15 +384,30 @@ Test(costs, all_reduces_tell_the_speed_of_links)
     cost_table_destroy(table);
 }
 
-static void refuse(struct cost_run run, const char *part)
+static void refuse_beside(struct cost_run run, const struct model_spec *planned, const char *part)
 {
     struct error err = {0};
     struct cost_table *table = new_table();
-    cr_expect_not(cost_table_learn(table, &run, NULL, &err), "%s", part);
+    cr_expect_not(cost_table_learn(table, &run, planned, &err), "%s", part);
     cr_expect_eq(err.kind, ERROR_INPUT);
     cr_expect(strstr(err.text, "run.trace") && strstr(err.text, part), "'%s' lacks '%s'", err.text, part);
     cr_expect_not(cost_table_applies(table, &cpu));
     cost_table_destroy(table);
+}
+
+static void refuse(struct cost_run run, const char *part) { refuse_beside(run, NULL, part); }
+
+/* A trace of what is planned would do too, where that has images or classes of its own. */
+static void refuse_images(struct cost_run run)
+{
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    struct model_spec planned;
+    cr_assert(model_parse(run.model, &options, &planned, NULL));
+    refuse_beside(run, &planned, "a trace of its usual images and classes is wanted");
+    options.classes = 7;
+    cr_assert(model_parse(run.model, &options, &planned, NULL));
+    refuse_beside(run, &planned, "a trace of the images and classes that are planned, or of its usual ones, is wanted");
+    refuse(run, "a trace of its usual images and classes is wanted");
 }
 
 Test(costs, wrong_runs_are_refused)
@@ -408,6 +423,7 @@ Test(costs, wrong_runs_are_refused)
     wrong = run;
     wrong.images = 2; /* fewer than an op has */
     refuse(wrong, "convolutions");
+    refuse_images(wrong);
     struct cost_run huge = make_run(graph, "resnet-20", 4, &law);
     for (size_t i = 0; i < huge.count; i++) ((struct cost_sample *)(uintptr_t)huge.samples)[i].flops <<= 28;
     huge.images = UINT32_MAX;
