@@ -216,11 +216,25 @@ Test(cli_plan, the_frontier_only_falls)
     }
 }
 
+/* The least of five tries: the machine may be busy. */
+static double quickest_plan(const char *arguments)
+{
+    double least = 1e300;
+    for (int i = 0; i < 5; i++) {
+        json_t *root = run_json(arguments, 0);
+        double seconds = json_real_value(json_object_get(root, "plan_seconds"));
+        if (seconds < least) least = seconds;
+        json_decref(root);
+    }
+    return least;
+}
+
 /* A thousand devices share a plan's work, and communication never makes a step shorter. */
 Test(cli_plan, predicts_a_thousand_devices)
 {
-    json_t *one = run_json("plan resnet-50 --gpus h100 --batch 64 --json", 0);
-    json_t *many = run_json("plan resnet-50 --gpus 1024xh100 --batch 65536 --json", 0);
+    const char *plan_one = "plan resnet-50 --gpus h100 --batch 64 --json",
+               *plan_many = "plan resnet-50 --gpus 1024xh100 --batch 65536 --json";
+    json_t *one = run_json(plan_one, 0), *many = run_json(plan_many, 0);
     double alone = json_real_value(json_object_get(one, "step_seconds"));
     double together = json_real_value(json_object_get(many, "step_seconds"));
     double efficiency = json_real_value(json_object_get(many, "scaling_efficiency"));
@@ -229,8 +243,8 @@ Test(cli_plan, predicts_a_thousand_devices)
     cr_expect(alone / together > efficiency - 0.02 && alone / together < efficiency + 0.02, "%g against %g",
               alone / together, efficiency);
     cr_expect_null(json_object_get(one, "scaling_efficiency"));
-    double quick = json_real_value(json_object_get(one, "plan_seconds")); /* on this machine, which may be busy */
-    cr_expect_lt(json_real_value(json_object_get(many, "plan_seconds")), 2 + 50 * quick);
+    double quick = quickest_plan(plan_one), slow = quickest_plan(plan_many);
+    cr_expect_lt(slow, 20 * quick + 0.05, "one device %g s, 1024 devices %g s", quick, slow);
     cr_expect_eq(json_array_size(json_object_get(many, "devices")), 1024);
     json_decref(one);
     json_decref(many);
