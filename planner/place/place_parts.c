@@ -1,7 +1,7 @@
 /* Stretches of time that no buffer joins: each is a problem of its own, and what one needs of the exact search is not
  * to be gone through again for every mistake in another. All get a little time first, then those that are still above
- * what is aimed at share the rest. Of a side of a cut each is tried once, as a side of its own size: a second round
- * would do the same again. */
+ * what is aimed at share the rest. Of a side of a cut each is tried once, as a side of its own size, while the whole
+ * side has nodes left: a second round would do the same again. */
 #include <string.h>
 
 #include "clock.h"
@@ -113,22 +113,23 @@ static void measure(struct parts *parts, const struct placement *best)
 
 static bool is_side(const struct parts *parts) { return parts->problem->effort > 0; }
 
-/* Limits of part p: what is left is shared by so many, but within a side of a cut, where it has its own. False where
- * nothing is left. */
+/* Limits of part p: what is left is shared by so many, but within a side of a cut, where it has its own of that. False
+ * where nothing is left. */
 static bool limit(const struct parts *parts, uint32_t p, uint32_t sharers, struct place_options *options,
                   uint64_t *deadline_ns)
 {
     const struct problem *problem = parts->problem;
     uint64_t now = clock_now_ns(), own = side_nodes(problem->effort, parts->from[p + 1] - parts->from[p]);
     if (problem_halted(problem)) return false;
-    if (parts->options->nodes > 0 && !is_side(parts) && parts->nodes >= parts->options->nodes) return false;
+    if (parts->options->nodes > 0 && parts->nodes >= parts->options->nodes) return false;
     *deadline_ns = is_side(parts) ? problem->deadline_ns : now + (problem->deadline_ns - now) / sharers;
     *options = *parts->options;
     options->progress = NULL;
+    uint64_t left = options->nodes - parts->nodes; /* where nodes are limited, as a side's are */
     if (is_side(parts))
-        options->nodes = own < options->nodes ? own : options->nodes;
+        options->nodes = own < left ? own : left;
     else if (options->nodes > 0)
-        options->nodes = (options->nodes - parts->nodes) / sharers + 1;
+        options->nodes = left / sharers + 1;
     return true;
 }
 

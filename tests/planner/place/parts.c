@@ -130,19 +130,20 @@ static uint64_t improve_side(struct place_buffer *buffers, size_t count, uint32_
     return nodes;
 }
 
-/* Each stretch has what a side of its size has, once. */
-Test(place_parts, a_side_in_stretches_takes_what_they_would_as_sides)
+/* Each stretch has what a side of its size has, once, and all together no more than the side was given, which is more
+ * than one may have. A descent ends a few nodes late. */
+Test(place_parts, a_side_in_stretches_takes_what_it_was_given)
 {
     const uint32_t effort = 4;
-    uint64_t most = 0;
-    for (uint64_t seed = 0; seed < 40; seed++) {
+    uint64_t given = side_nodes(effort, 2 * LOOSE), most = 0;
+    cr_assert_gt(given, side_nodes(effort, LOOSE) + LOOSE);
+    for (uint64_t seed = 0; seed < 80; seed++) {
         struct random random = random_begin(seed, RANDOM_SYNTHETIC, 9, 0);
         struct place_buffer buffers[2 * LOOSE];
         make_loose(buffers, &random);
         uint64_t nodes = improve_side(buffers, 2 * LOOSE, effort);
-        cr_assert_leq(nodes, 2 * side_nodes(effort, LOOSE) + LOOSE, "seed %d: %llu nodes", (int)seed,
-                      (unsigned long long)nodes);
+        cr_assert_leq(nodes, given + LOOSE, "seed %d: %llu nodes", (int)seed, (unsigned long long)nodes);
         if (nodes > most) most = nodes;
     }
-    cr_assert_gt(most, side_nodes(effort, LOOSE), "no side had two stretches to search");
+    cr_assert_geq(most, given, "no side had two stretches that take all it was given");
 }
