@@ -136,7 +136,8 @@ Test(cupti, threads_that_launch_side_by_side_keep_what_is_theirs)
 {
     pthread_t thread;
     struct owner owner;
-    cr_assert_eq(pthread_create(&thread, NULL, launch_into, &(uint32_t){0}), 0);
+    uint32_t first = 0;
+    cr_assert_eq(pthread_create(&thread, NULL, launch_into, &first), 0);
     pthread_join(thread, NULL);
     cr_expect_not(scopes_next(&thread, NULL, &owner), "nobody launches");
 }

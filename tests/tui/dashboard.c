@@ -781,7 +781,6 @@ Test(screens, recording_is_asked_for_and_told)
     dashboard_key(&dashboard, rollup, '/');
     dashboard_key(&dashboard, rollup, 'r');
     cr_expect_not(dashboard.asks_record, "it is a letter of the filter");
-    dashboard_finish(&dashboard);
     rollup->counters[COUNTER_RECORDED_UNTIL].host = (struct rollup_value){.count = 1, .last = 74};
     struct text text = draw(&dashboard, rollup, 24, 80);
     cr_expect(strstr(text.bytes, "RECORDING to step 74"), "%s", text.bytes);
@@ -791,6 +790,7 @@ Test(screens, recording_is_asked_for_and_told)
     rollup->counters[COUNTER_RECORDED_UNTIL].host.last = 74;
     rollup->ended = true;
     cr_expect_not(dashboard_recording(&dashboard, rollup, &until), "nothing is to come");
+    dashboard_finish(&dashboard);
 }
 
 /* What the noise of steps hides is what it is at most; a trace that does not tell that has the number alone. */
