@@ -369,13 +369,12 @@ static void read_row(struct jpeg_decoder *decoder)
  * unwritten. */
 static bool is_enlarged_twice(const struct jpeg_decompress_struct *library)
 {
-    const int least = library->min_DCT_scaled_size;
+    const int least = jpeg_least_side(library);
     for (int i = 0; i < library->num_components; i++) {
         const jpeg_component_info *colour = &library->comp_info[i];
-        const int across = colour->h_samp_factor * colour->DCT_scaled_size,
-                  down = colour->v_samp_factor * colour->DCT_scaled_size;
+        const int across = colour->h_samp_factor * jpeg_side(colour), down = colour->v_samp_factor * jpeg_side(colour);
         bool done = across == library->max_h_samp_factor * least && down == library->max_v_samp_factor * least;
-        if (colour->DCT_scaled_size != least && !done) return true;
+        if (jpeg_side(colour) != least && !done) return true;
     }
     return false;
 }

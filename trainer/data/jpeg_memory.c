@@ -155,7 +155,7 @@ static uint64_t up_to(uint64_t value, uint64_t step) { return (value + step - 1)
  * at; and as they are enlarged (jdsample.c). */
 static uint64_t row_bytes(const struct jpeg_decompress_struct *library, const jpeg_component_info *colour)
 {
-    uint64_t least = (uint64_t)library->min_DCT_scaled_size, scaled = (uint64_t)colour->DCT_scaled_size;
+    uint64_t least = (uint64_t)jpeg_least_side(library), scaled = (uint64_t)jpeg_side(colour);
     uint64_t group = ((uint64_t)colour->v_samp_factor * scaled + least - 1) / least;
     uint64_t pointers = 2 * sizeof(JSAMPROW), rows = group * (least + 4);
     uint64_t transformed = up_to(colour->width_in_blocks * scaled, JPEG_MEMORY_ALIGN) + pointers;

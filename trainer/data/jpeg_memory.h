@@ -15,6 +15,16 @@
 #define JPEG_MEMORY_PERMANENT 8192u /* tables of quantisation and codes: 5 KiB */
 #define JPEG_MEMORY_HEADER    8192u /* what a header becomes: 1 KiB for each of up to four colours at most */
 
+/* The side in pixels that a block of 8 x 8 becomes: of the picture, of a colour. With the interface of libjpeg 7 and later
+ * (Ubuntu's packages) there is a number for each direction, and libjpeg-turbo sets both alike (jdmaster.c). */
+#if JPEG_LIB_VERSION >= 70
+static inline int jpeg_least_side(const struct jpeg_decompress_struct *library) { return library->min_DCT_h_scaled_size; }
+static inline int jpeg_side(const jpeg_component_info *colour) { return colour->DCT_h_scaled_size; }
+#else
+static inline int jpeg_least_side(const struct jpeg_decompress_struct *library) { return library->min_DCT_scaled_size; }
+static inline int jpeg_side(const jpeg_component_info *colour) { return colour->DCT_scaled_size; }
+#endif
+
 struct jpeg_space {
     uint8_t *bytes;
     size_t size, used;
