@@ -148,7 +148,8 @@ static void tell_bound(struct text *text, const struct plan_variant *variant)
     text_add(text,
              " Its computing takes at most %.1f %% more than the least time that any schedule of this form can have in "
              "this memory: one that keeps blocks' results until their backward pass in the ways that were weighed, and "
-             "runs the other blocks again from a kept result, by the same predicted times and by sizes that are measured block by "
+             "runs the other blocks again from a kept result, by the same predicted times and by sizes that are "
+             "measured block by "
              "block, up to the first whose fastest schedule was placed and did not fit.",
              above);
 }
