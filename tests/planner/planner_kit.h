@@ -60,6 +60,25 @@ static inline struct plan *kit_try(const struct kit_options *options, struct err
     return plan;
 }
 
+/* For tests that ask more of a request than kit_options says; its machine is the caller's to finish. */
+static inline struct plan_request kit_request(const char *model, const char *gpus, uint32_t batch, struct machine *machine)
+{
+    const struct model_options defaults = MODEL_OPTIONS_DEFAULT;
+    struct plan_request request = {.batch = batch, .machine = machine};
+    struct error err = {0};
+    cr_assert(model_parse(model, &defaults, &request.spec, &err), "%s", err.text);
+    cr_assert(machine_parse(gpus, machine, &err), "%s", err.text);
+    return request;
+}
+
+static inline struct plan *kit_plan(const struct plan_request *request)
+{
+    struct error err = {0};
+    struct plan *plan = plan_make(request, &err);
+    cr_assert(plan, "%s", err.text);
+    return plan;
+}
+
 #define kit_make(...) kit_make_from(&(struct kit_options){__VA_ARGS__})
 
 static inline struct plan *kit_make_from(const struct kit_options *options)

@@ -4,44 +4,24 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <criterion/criterion.h>
-
 #include "advise.h"
 #include "block_grid.h"
 #include "boxes.h"
 #include "draw.h"
-#include "make.h"
 #include "mem.h"
 #include "plan_words.h"
+#include "planner_kit.h"
 #include "random.h"
 
 static struct machine machine;
 
 static void finish(void) { machine_finish(&machine); }
 
-static struct plan_request request_for(const char *model, const char *gpus, uint32_t batch)
-{
-    struct error err = {0};
-    struct plan_request request = {.batch = batch, .machine = &machine};
-    const struct model_options options = MODEL_OPTIONS_DEFAULT;
-    cr_assert(machine_parse(gpus, &machine, &err), "%s", err.text);
-    cr_assert(model_parse(model, &options, &request.spec, &err), "%s", err.text);
-    return request;
-}
-
-static struct plan *make(const struct plan_request *request)
-{
-    struct error err = {0};
-    struct plan *plan = plan_make(request, &err);
-    cr_assert(plan, "%s", err.text);
-    return plan;
-}
-
 Test(words, verdicts, .fini = finish)
 {
     char text[WORDS_VERDICT];
-    struct plan_request request = request_for("resnet-20", "2xtitan-x,12GiB", 96);
-    struct plan *plan = make(&request);
+    struct plan_request request = kit_request("resnet-20", "2xtitan-x,12GiB", 96, &machine);
+    struct plan *plan = kit_plan(&request);
     words_devices(plan, text, sizeof text);
     cr_assert_str_eq(text, "2 x titan-x + 12GiB");
     words_verdict(plan, text, sizeof text);
@@ -64,8 +44,8 @@ Test(words, verdicts, .fini = finish)
 /* Boxes keep the area that they draw, whatever the grid, and never touch one another. */
 Test(boxes, property_area_and_limits, .fini = finish)
 {
-    struct plan_request request = request_for("resnet-56", "titan-x", 64);
-    struct plan *plan = make(&request);
+    struct plan_request request = kit_request("resnet-56", "titan-x", 64, &machine);
+    struct plan *plan = kit_plan(&request);
     const struct plan_variant *variant = &plan->variants[0];
     const size_t limits[] = {100000, 1000, 200, 50};
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
@@ -120,14 +100,14 @@ static void check_lanes(const struct plan *plan, size_t most_rows, bool again)
 
 Test(grid, show_what_runs, .fini = finish)
 {
-    struct plan_request request = request_for("resnet-56", "12GiB", 64);
-    struct plan *plan = make(&request);
+    struct plan_request request = kit_request("resnet-56", "12GiB", 64, &machine);
+    struct plan *plan = kit_plan(&request);
     check_lanes(plan, 200, false);
     check_lanes(plan, 5, false);
     plan_destroy(plan);
     request.recompute = RECOMPUTE_BUDGET;
     request.recompute_budget_bytes = 100u << 20;
-    plan = make(&request);
+    plan = kit_plan(&request);
     cr_assert_gt(plan->variants[0].recomputed_convolutions, 0);
     check_lanes(plan, 200, true);
     plan_destroy(plan);
@@ -136,8 +116,8 @@ Test(grid, show_what_runs, .fini = finish)
 Test(draw, survives_failing_allocations, .fini = finish)
 {
     char folder[] = "/tmp/fathom-draw-XXXXXX", path[64];
-    struct plan_request request = request_for("resnet-8", "2x1GiB", 8);
-    struct plan *plan = make(&request);
+    struct plan_request request = kit_request("resnet-8", "2x1GiB", 8, &machine);
+    struct plan *plan = kit_plan(&request);
     cr_assert(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/map.svg", folder);
     uint64_t plan_bytes = mem_current_bytes(MEM_PLAN), general = mem_current_bytes(MEM_GENERAL);
@@ -164,11 +144,11 @@ Test(draw, survives_failing_allocations, .fini = finish)
 
 Test(advise, survives_failing_allocations, .fini = finish)
 {
-    struct plan_request request = request_for("resnet-8", "64MiB", 256);
+    struct plan_request request = kit_request("resnet-8", "64MiB", 256, &machine);
     machine.devices[0].context_bytes = machine.devices[0].reserve_bytes = 0;
     request.micro_batches = 1;
     request.recompute = RECOMPUTE_NONE;
-    struct plan *plan = make(&request);
+    struct plan *plan = kit_plan(&request);
     cr_assert_not(plan->fits);
     uint64_t plan_bytes = mem_current_bytes(MEM_PLAN), graph = mem_current_bytes(MEM_GRAPH);
     uint64_t n = 1;
@@ -192,9 +172,9 @@ Test(advise, survives_failing_allocations, .fini = finish)
 
 Test(advise, the_largest_batch_needs_few_plans, .fini = finish)
 {
-    struct plan_request request = request_for("resnet-110", "12GiB", 128);
+    struct plan_request request = kit_request("resnet-110", "12GiB", 128, &machine);
     request.recompute = RECOMPUTE_NONE;
-    struct plan *plan = make(&request);
+    struct plan *plan = kit_plan(&request);
     uint32_t batch, few;
     bool exact;
     struct error err = {0};

@@ -13,24 +13,11 @@ static void finish(void) { machine_finish(&machine); }
 
 static struct plan_request request_for(const char *model, const char *gpus, uint32_t batch, uint64_t budget)
 {
-    const struct model_options defaults = MODEL_OPTIONS_DEFAULT;
-    struct plan_request request = {.batch = batch,
-                                   .machine = &machine,
-                                   .micro_batches = 1,
-                                   .recompute = RECOMPUTE_BUDGET,
-                                   .recompute_budget_bytes = budget};
-    struct error err = {0};
-    cr_assert(model_parse(model, &defaults, &request.spec, &err), "%s", err.text);
-    cr_assert(machine_parse(gpus, &machine, &err), "%s", err.text);
+    struct plan_request request = kit_request(model, gpus, batch, &machine);
+    request.micro_batches = 1;
+    request.recompute = RECOMPUTE_BUDGET;
+    request.recompute_budget_bytes = budget;
     return request;
-}
-
-static struct plan *make(const struct plan_request *request)
-{
-    struct error err = {0};
-    struct plan *plan = plan_make(request, &err);
-    cr_assert(plan, "%s", err.text);
-    return plan;
 }
 
 static void expect_least_time(const struct plan_request *request, const struct plan *plan, uint64_t budget)
@@ -62,7 +49,7 @@ Test(bounds, budgets_in_small_steps, .fini = finish)
     uint64_t before = 0;
     for (uint64_t mib = 2782; mib < 2862; mib += 4) {
         request.recompute_budget_bytes = mib * MIB;
-        struct plan *plan = make(&request);
+        struct plan *plan = kit_plan(&request);
         expect_least_time(&request, plan, request.recompute_budget_bytes);
         limits += plan->variants[0].chain_limit != before;
         before = plan->variants[0].chain_limit;
@@ -91,13 +78,13 @@ Test(bounds, of_the_plan_taken_alone, .fini = finish)
     request.any_micro_batches = true;
     request.watch = look;
     request.watch_context = &looks;
-    struct plan *plan = make(&request);
+    struct plan *plan = kit_plan(&request);
     uint32_t tried = looks.count;
     cr_expect(tried > 1 && plan->variants[0].chain_limit > 0 && plan->variants[0].bound_seconds <= 0, "%u", tried);
     plan_destroy(plan);
     request.bound = true;
     looks.count = 0;
-    plan = make(&request);
+    plan = kit_plan(&request);
     cr_expect_eq(looks.count, tried + 1);
     double bound = plan->variants[0].bound_seconds, computing = plan->variants[0].compute_seconds;
     cr_expect(bound > computing / 2 && bound <= computing, "%g of %g", bound, computing);
@@ -111,7 +98,7 @@ Test(bounds, of_the_plan_taken_alone, .fini = finish)
 Test(bounds, of_each_kind_of_device, .fini = finish)
 {
     struct plan_request request = request_for("resnet-20", "p100,titan-x,p100", 96, 16 * MIB);
-    struct plan *plan = make(&request);
+    struct plan *plan = kit_plan(&request);
     cr_assert(plan->variant_count == 2 && plan->devices[0].variant == plan->devices[2].variant);
     for (size_t v = 0; v < plan->variant_count; v++) {
         double bound = plan->variants[v].bound_seconds, computing = plan->variants[v].compute_seconds;

@@ -1,34 +1,14 @@
 /* What would change a plan, and what the changes buy: every answer is tried again. */
 #include <string.h>
 
-#include <criterion/criterion.h>
-
 #include "advise.h"
 #include "changes.h"
-#include "make.h"
 #include "mem.h"
+#include "planner_kit.h"
 
 static struct machine machine;
 
 static void finish(void) { machine_finish(&machine); }
-
-static struct plan_request request_for(const char *model, const char *gpus, uint32_t batch)
-{
-    const struct model_options defaults = MODEL_OPTIONS_DEFAULT;
-    struct plan_request request = {.batch = batch, .machine = &machine};
-    struct error err = {0};
-    cr_assert(model_parse(model, &defaults, &request.spec, &err), "%s", err.text);
-    cr_assert(machine_parse(gpus, &machine, &err), "%s", err.text);
-    return request;
-}
-
-static struct plan *make(const struct plan_request *request)
-{
-    struct error err = {0};
-    struct plan *plan = plan_make(request, &err);
-    cr_assert(plan, "%s", err.text);
-    return plan;
-}
 
 static const struct change *find(const struct change *changes, size_t count, enum change_kind kind)
 {
@@ -52,8 +32,8 @@ static void check_order(const struct change *changes, size_t count)
 
 Test(changes, are_what_plans_say, .fini = finish)
 {
-    struct plan_request request = request_for("resnet-110", "2xtitan-x", 128);
-    struct plan *plan = make(&request), *half, *mild;
+    struct plan_request request = kit_request("resnet-110", "2xtitan-x", 128, &machine);
+    struct plan *plan = kit_plan(&request), *half, *mild;
     struct change changes[CHANGES_MOST];
     size_t count;
     struct error err = {0};
@@ -61,7 +41,7 @@ Test(changes, are_what_plans_say, .fini = finish)
     cr_assert_geq(count, 5);
     check_order(changes, count);
     request.recompute = RECOMPUTE_ELEMENTWISE;
-    mild = make(&request);
+    mild = kit_plan(&request);
     const struct change *change = find(changes, count, CHANGE_RECOMPUTE);
     cr_assert(change);
     cr_expect_eq(change->peak_bytes, mild->devices[0].peak_bytes);
@@ -69,7 +49,7 @@ Test(changes, are_what_plans_say, .fini = finish)
     cr_expect_float_eq(change->time_ratio, mild->step_seconds / plan->step_seconds, 1e-12);
     request.recompute = RECOMPUTE_AUTO;
     request.batch = 64;
-    half = make(&request);
+    half = kit_plan(&request);
     change = find(changes, count, CHANGE_BATCH);
     cr_assert(change);
     cr_expect_eq(change->value, 64);
@@ -89,12 +69,12 @@ Test(changes, are_what_plans_say, .fini = finish)
 /* Where the plan fills the memory, changes buy time: the dearest does not come first because it saves a byte more. */
 Test(changes, that_buy_time_are_ranked_by_it, .fini = finish)
 {
-    struct plan_request request = request_for("resnet-110", "titan-x", 128);
+    struct plan_request request = kit_request("resnet-110", "titan-x", 128, &machine);
     struct change changes[CHANGES_MOST];
     struct error err = {0};
     size_t count;
     machine.devices[0].memory_bytes = 900ull << 20;
-    struct plan *plan = make(&request);
+    struct plan *plan = kit_plan(&request);
     cr_assert(plan->fits && plan->variants[0].extra_flops_fraction > 0);
     cr_assert(changes_find(&request, plan, changes, &count, &err), "%s", err.text);
     check_order(changes, count);
@@ -132,8 +112,8 @@ Test(changes, are_said_as_flags)
 /* A host has no further devices; a batch of one has no half. */
 Test(changes, that_cannot_be_are_left_out, .fini = finish)
 {
-    struct plan_request request = request_for("resnet-8", "cpu", 1);
-    struct plan *plan = make(&request);
+    struct plan_request request = kit_request("resnet-8", "cpu", 1, &machine);
+    struct plan *plan = kit_plan(&request);
     struct change changes[CHANGES_MOST];
     size_t count;
     struct error err = {0};
@@ -147,8 +127,8 @@ Test(changes, that_cannot_be_are_left_out, .fini = finish)
 
 Test(changes, survive_failing_allocations, .fini = finish)
 {
-    struct plan_request request = request_for("resnet-8", "2x12GiB", 4);
-    struct plan *plan = make(&request);
+    struct plan_request request = kit_request("resnet-8", "2x12GiB", 4, &machine);
+    struct plan *plan = kit_plan(&request);
     uint64_t plan_bytes = mem_current_bytes(MEM_PLAN), graph = mem_current_bytes(MEM_GRAPH);
     uint64_t n = 1;
     for (bool fired = true; fired; n += n < 100 ? 7 : 499) {
@@ -169,14 +149,14 @@ Test(changes, survive_failing_allocations, .fini = finish)
 /* Further means are advised only where a plan with them fits. */
 Test(advise, offers_what_other_means_would_do, .fini = finish)
 {
-    struct plan_request request = request_for("resnet-110", "2GiB", 1024);
+    struct plan_request request = kit_request("resnet-110", "2GiB", 1024, &machine);
     struct advice advice[ADVICE_KINDS];
     size_t count;
     struct error err = {0};
     bool offload = false;
     request.micro_batches = 1;
     request.recompute = RECOMPUTE_ELEMENTWISE;
-    struct plan *plan = make(&request);
+    struct plan *plan = kit_plan(&request);
     cr_assert_not(plan->fits);
     cr_assert(advise_unfit(&request, plan, advice, &count, &err), "%s", err.text);
     for (size_t i = 0; i < count; i++) {
@@ -187,7 +167,7 @@ Test(advise, offers_what_other_means_would_do, .fini = finish)
         if (advice[i].kind == ADVICE_OFFLOAD) changed.offload_bytes = UINT64_MAX;
         if (advice[i].kind == ADVICE_RECONSTRUCT) changed.reconstruct = true;
         if (advice[i].kind == ADVICE_WORKSPACE) changed.workspace_cap_bytes = (uint64_t)advice[i].value << 20;
-        struct plan *other = make(&changed);
+        struct plan *other = kit_plan(&changed);
         cr_expect(other->fits, "%s", sentence);
         cr_expect_float_eq(other->variants[0].extra_flops_fraction, advice[i].extra_flops_fraction, 1e-12);
         plan_destroy(other);
@@ -214,7 +194,7 @@ static bool meets(const struct plan_request *request, const struct advice *advic
 /* A budget below the least arena: each answer meets it, and the next one does not. */
 Test(advise, says_what_meets_a_budget, .fini = finish)
 {
-    struct plan_request request = request_for("resnet-29", "titan-x", 48);
+    struct plan_request request = kit_request("resnet-29", "titan-x", 48, &machine);
     struct advice advice[ADVICE_KINDS];
     struct error err = {0};
     size_t count, kinds[ADVICE_KINDS] = {0};
@@ -243,7 +223,7 @@ Test(advise, says_what_meets_a_budget, .fini = finish)
 
 Test(advise, of_a_budget_survives_failing_allocations, .fini = finish)
 {
-    struct plan_request request = request_for("resnet-8", "titan-x", 8);
+    struct plan_request request = kit_request("resnet-8", "titan-x", 8, &machine);
     uint64_t plan_bytes = mem_current_bytes(MEM_PLAN), graph = mem_current_bytes(MEM_GRAPH), n = 1;
     request.recompute = RECOMPUTE_BUDGET;
     request.recompute_budget_bytes = 2 << 20;
@@ -272,7 +252,7 @@ Test(advise, finds_the_largest_batch_that_can_be_cut)
                 {"titan-x", 96, 0, 3},     {"2xtitan-x", 96, 0, 3},    {"2xtitan-x", 96, 8, 3},
                 {"3xtitan-x", 100, 20, 1}, {"titan-x,p100", 96, 8, 3}, {"titan-x,p100", 96, 0, 3}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct plan_request request = request_for("resnet-20", rows[i].gpus, rows[i].batch);
+        struct plan_request request = kit_request("resnet-20", rows[i].gpus, rows[i].batch, &machine);
         struct error err = {0};
         uint32_t largest;
         bool exact;
@@ -281,14 +261,14 @@ Test(advise, finds_the_largest_batch_that_can_be_cut)
         request.bn_group = rows[i].group;
         request.micro_batches = rows[i].micro_batches;
         request.recompute = RECOMPUTE_NONE;
-        struct plan *plan = make(&request);
+        struct plan *plan = kit_plan(&request);
         cr_assert(plan->fits, "row %zu", i);
         cr_assert(advise_largest_batch(&request, plan, 0, &largest, &exact, &err), "%s", err.text);
         cr_expect(exact && largest > rows[i].batch, "row %zu: %u", i, largest);
         plan_destroy(plan);
         if (request.micro_batches == 0) request.micro_batches = 1;
         request.batch = largest;
-        plan = make(&request);
+        plan = kit_plan(&request);
         cr_expect(plan->fits, "row %zu: %u", i, largest);
         plan_destroy(plan);
         do {
@@ -306,7 +286,7 @@ Test(advise, finds_the_largest_batch_that_can_be_cut)
 /* Where groups were asked for BN sees no fewer images by another cut. */
 Test(advise, says_nothing_of_statistics_that_are_of_groups, .fini = finish)
 {
-    struct plan_request request = request_for("resnet-110", "titan-x", 512);
+    struct plan_request request = kit_request("resnet-110", "titan-x", 512, &machine);
     struct advice advice[ADVICE_KINDS];
     struct error err = {0};
     size_t count, said[2] = {0};
@@ -316,7 +296,7 @@ Test(advise, says_nothing_of_statistics_that_are_of_groups, .fini = finish)
     for (uint32_t groups = 0; groups < 2; groups++) {
         size_t cuts = 0;
         request.bn_group = groups ? 16 : 0;
-        struct plan *plan = make(&request);
+        struct plan *plan = kit_plan(&request);
         cr_assert_not(plan->fits);
         cr_assert(advise_unfit(&request, plan, advice, &count, &err), "%s", err.text);
         for (size_t i = 0; i < count; i++) {
@@ -337,7 +317,7 @@ Test(advise, finds_the_fewest_devices_that_can_be_cut)
 {
     size_t far = 0;
     for (uint64_t mib = 640; mib <= 1000; mib += 60) {
-        struct plan_request request = request_for("resnet-110", "titan-x", 960);
+        struct plan_request request = kit_request("resnet-110", "titan-x", 960, &machine);
         struct device_spec devices[240];
         struct machine more = machine;
         struct advice advice[ADVICE_KINDS];
@@ -347,7 +327,7 @@ Test(advise, finds_the_fewest_devices_that_can_be_cut)
         machine.devices[0].memory_bytes = mib << 20;
         request.recompute = RECOMPUTE_NONE;
         request.micro_batches = 4;
-        struct plan *plan = make(&request);
+        struct plan *plan = kit_plan(&request);
         cr_assert_not(plan->fits);
         cr_assert(advise_unfit(&request, plan, advice, &count, &err), "%s", err.text);
         plan_destroy(plan);
@@ -361,7 +341,7 @@ Test(advise, finds_the_fewest_devices_that_can_be_cut)
         request.machine = &more;
         for (uint32_t devices_tried = 2; least == 0 && devices_tried <= 240; devices_tried++) {
             more.device_count = devices_tried;
-            plan = 960 % (4 * devices_tried) == 0 ? make(&request) : NULL;
+            plan = 960 % (4 * devices_tried) == 0 ? kit_plan(&request) : NULL;
             if (plan && plan->fits) least = devices_tried;
             plan_destroy(plan);
         }
