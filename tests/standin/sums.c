@@ -62,17 +62,24 @@ Test(sums, wait_for_the_other_rank)
     expect_sums();
 }
 
-Test(sums, wait_inside_graphs_as_well)
+/* Each rank's sum as a graph. */
+static void record_sums(cudaGraphExec_t exec[2])
 {
     cudaGraph_t graph;
-    cudaGraphExec_t exec[2];
     for (int r = 0; r < 2; r++) {
         OK(cudaSetDevice(r));
         OK(cudaStreamBeginCapture(ranks[r].stream, cudaStreamCaptureModeThreadLocal));
         sum(r, COUNT);
         OK(cudaStreamEndCapture(ranks[r].stream, &graph));
         OK(cudaGraphInstantiate(&exec[r], graph, 0));
+        OK(cudaGraphDestroy(graph));
     }
+}
+
+Test(sums, wait_inside_graphs_as_well)
+{
+    cudaGraphExec_t exec[2];
+    record_sums(exec);
     OK(cudaGraphLaunch(exec[0], ranks[0].stream));
     for (int i = 0; i < 20; i++) IS(cudaStreamQuery(ranks[0].stream), cudaErrorNotReady);
     OK(cudaGraphLaunch(exec[1], ranks[1].stream));
@@ -226,16 +233,8 @@ static ncclResult_t state_of(int r)
 
 Test(sums, communicators_end_after_the_graphs_that_sum)
 {
-    cudaGraph_t graph;
     cudaGraphExec_t exec[2];
-    for (int r = 0; r < 2; r++) {
-        OK(cudaSetDevice(r));
-        OK(cudaStreamBeginCapture(ranks[r].stream, cudaStreamCaptureModeThreadLocal));
-        sum(r, COUNT);
-        OK(cudaStreamEndCapture(ranks[r].stream, &graph));
-        OK(cudaGraphInstantiate(&exec[r], graph, 0));
-        OK(cudaGraphDestroy(graph));
-    }
+    record_sums(exec);
     for (int r = 0; r < 2; r++) cr_assert_eq(ncclCommFinalize(ranks[r].comm), ncclInProgress);
     cr_expect_eq(state_of(0), ncclInProgress);
     OK(cudaGraphExecDestroy(exec[0]));

@@ -150,16 +150,22 @@ Test(dashboard, percentiles_of_a_group_are_of_all_its_times)
     dashboard_finish(&dashboard);
 }
 
-Test(dashboard, devices_are_apart_or_together_as_chosen)
+/* The example's ops once more, on a second device. */
+static void run_on_two_devices(struct rollup *rollup)
 {
     static struct rollup_op ops[14];
-    struct rollup *rollup = example_rollup();
     for (uint32_t i = 0; i < 14; i++) {
         ops[i] = example_ops[i % 7];
         ops[i].device = i / 7;
     }
     rollup->ops = ops;
     rollup->op_count = 14;
+}
+
+Test(dashboard, devices_are_apart_or_together_as_chosen)
+{
+    struct rollup *rollup = example_rollup();
+    run_on_two_devices(rollup);
     struct dashboard dashboard = ready(rollup);
     cr_expect_eq(dashboard.ops.count, 14);
     press(&dashboard, rollup, "D");
@@ -247,15 +253,9 @@ Test(layout, nothing_overlaps_and_nothing_sticks_out)
 
 Test(dashboard, a_layer_has_a_line_for_all_devices_together)
 {
-    static struct rollup_op ops[14];
     struct rollup *rollup = example_rollup();
-    for (uint32_t i = 0; i < 14; i++) {
-        ops[i] = example_ops[i % 7];
-        ops[i].device = i / 7;
-    }
     struct dashboard one = ready(rollup);
-    rollup->ops = ops;
-    rollup->op_count = 14;
+    run_on_two_devices(rollup);
     struct dashboard two = ready(rollup);
     cr_expect_eq(two.tree.node_count, one.tree.node_count);
     cr_expect_eq(two.tree.nodes[0].total_ns, 2 * one.tree.nodes[0].total_ns);
