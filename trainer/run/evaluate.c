@@ -143,11 +143,13 @@ static bool evaluate_images(struct training *run, struct error *err)
     return ok && (run->options->evaluates_only || run_open_loader(run, err));
 }
 
-bool run_evaluate(struct training *run, struct error *err)
+bool run_evaluate(struct training *run, bool save_is_due, struct error *err)
 {
     struct tested_state *tested;
     if (dataset_info(run->dataset)->test_images == 0) return true;
     TRY(tested_state_begin(run, &tested, err));
     bool ok = evaluate_images(run, err);
+    bool saves = ok && run->status.evaluated && run->options->save_folder && (save_is_due || run_is_best(run));
+    if (saves) ok = run_save_average(run, err);
     return tested_state_end(run, tested, ok ? err : NULL) && ok;
 }

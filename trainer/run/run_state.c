@@ -151,13 +151,23 @@ static bool save(struct training *run, bool must_be_finite, struct error *err)
     return true;
 }
 
-/* As it is tested, with statistics of its own. These are taken over the images of the next steps, which are then read
- * again. */
+bool run_save_average(struct training *run, struct error *err)
+{
+    uint64_t begin = clock_now_ns();
+    if (run->options->average_decay <= 0) return true;
+    TRY(write_state(run, false, true, err));
+    run->averaged = run->done;
+    report_checkpoint(run, begin);
+    return true;
+}
+
+/* As it is tested, with statistics of its own, unless a test has just taken them. They are taken over the images of the
+ * next steps, which are then read again. */
 static bool save_average(struct training *run, struct error *err)
 {
     struct tested_state *tested;
     uint64_t begin = clock_now_ns();
-    if (run->options->average_decay <= 0) return true;
+    if (run->options->average_decay <= 0 || run->averaged == run->done) return true;
     TRY(tested_state_begin(run, &tested, err));
     bool ok = write_state(run, false, true, err);
     ok = tested_state_end(run, tested, ok ? err : NULL) && ok;

@@ -36,7 +36,8 @@ bool score_dataset(const struct plan *plan, const struct backend *backend, const
                    struct score *score, struct error *err)
 {
     struct training run = run_for_answers(plan, backend, options);
-    bool ok = run_take_devices(&run, err) && run_take_weights(&run, options->weights, err) && run_evaluate(&run, err);
+    bool ok =
+        run_take_devices(&run, err) && run_take_weights(&run, options->weights, err) && run_evaluate(&run, false, err);
     *score = (struct score){.images = (uint64_t)run.tested_images,
                             .loss = run.status.test_loss,
                             .top1_error = run.status.top1_error,

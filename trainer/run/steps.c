@@ -215,13 +215,19 @@ static void measure_step(struct training *run)
 
 /* ---- After each ---- */
 
+static bool save_is_due(const struct training *run)
+{
+    const struct train_options *o = run->options;
+    return run->done == o->iterations || is_due(o->save_every, run->done);
+}
+
 /* The schedule sees the evaluations at intervals alone, so that a run which goes on from its last step has the rates of
  * one that never ended there. A stop puts the evaluation off until the run is resumed. */
 static bool evaluate(struct training *run, bool due, struct error *err)
 {
     const struct train_options *o = run->options;
     uint64_t begin = clock_now_ns();
-    if (!run_is_stopped(run) && !run_evaluate(run, err))
+    if (!run_is_stopped(run) && !run_evaluate(run, save_is_due(run), err))
         return error_prefix(err, "the evaluation after step %" PRIu64, run->done);
     if (run->status.evaluated) pace_see_test(&run->pace, (double)(clock_now_ns() - begin) * 1e-9);
     if (due && run->status.evaluated) schedule_see_evaluation(&o->schedule, &run->schedule, run->status.top1_error);
@@ -238,7 +244,7 @@ static bool after_step(struct training *run, bool *stopped, struct error *err)
     if (evaluates(run) && (last || due)) TRY(evaluate(run, due, err));
     log_step(run->log, &run->status);
     *stopped = run_is_stopped(run) && run->in_flight == 0 && (!run->ranks || run->done >= run->until);
-    bool save = last || *stopped || is_due(o->save_every, run->done) || run_is_best(run);
+    bool save = *stopped || save_is_due(run) || run_is_best(run);
     if (!o->save_folder || !save || run->saved == run->done) return true;
     return run_save(run, err) || error_prefix(err, "the checkpoint of step %" PRIu64, run->done);
 }

@@ -44,12 +44,10 @@ bool run_hear(struct training *run, struct error *err)
 }
 
 /* A rate that falls with the test error looks at it once a pass over the images, where nothing else was said. */
-static uint64_t choose_evaluate_every(const struct training *run)
+uint64_t train_evaluate_every(const struct plan *plan, const struct train_options *o, const struct dataset_info *info)
 {
-    const struct train_options *o = run->options;
     if (o->evaluate_every > 0 || o->schedule.kind != SCHEDULE_PLATEAU) return o->evaluate_every;
-    uint64_t batch = run->plan->batch;
-    return (dataset_info(run->dataset)->train_images + batch - 1) / batch;
+    return (info->train_images + plan->batch - 1) / plan->batch;
 }
 
 /* ---- Beginning and end ---- */
@@ -116,7 +114,7 @@ static bool begin_run(struct training *run, struct error *err)
     TRY(train_check_options(o, err));
     TRY(run_check_room(run, err));
     TRY(run_open_dataset(run, err));
-    run->evaluate_every = choose_evaluate_every(run);
+    run->evaluate_every = train_evaluate_every(run->plan, o, dataset_info(run->dataset));
     run->most_in_flight = run_choose_in_flight(run);
     TRY(train_try_outputs(o, err));
     run_report_begin(run, &part);
@@ -203,6 +201,7 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
                            .sink = sink,
                            .seed = options->seed,
                            .saved = UINT64_MAX,
+                           .averaged = UINT64_MAX,
                            .evaluated_step = UINT64_MAX,
                            .best_error = NAN,
                            .schedule = schedule_begin()};

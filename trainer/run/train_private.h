@@ -54,6 +54,7 @@ struct training {
     uint64_t position; /* images delivered */
     uint64_t first;    /* done before this process began */
     uint64_t saved;    /* step of the last checkpoint; UINT64_MAX = none */
+    uint64_t averaged; /* step of the last average's file; UINT64_MAX = none */
     uint64_t evaluated_step; /* after which status' test figures were found; UINT64_MAX = none */
     double best_error;       /* the least top-1 error of a checkpoint in the folder; NAN = none was evaluated */
     uint64_t evaluate_every; /* steps, 0 = at the end only */
@@ -76,8 +77,10 @@ struct training {
 };
 
 /* evaluate.c: over the test set, with the weights as they are; fills status' test figures. The loader of training
- * images rests meanwhile, so that no more memory is held than the plan counts. *stop leaves status as it was. */
-bool run_evaluate(struct training *run, struct error *err);
+ * images rests meanwhile, so that no more memory is held than the plan counts. *stop leaves status as it was. Where the
+ * step is then saved, as it is due or the best so far, the file of an average is written at once: its statistics are
+ * those that were tested. */
+bool run_evaluate(struct training *run, bool save_is_due, struct error *err);
 /* Where a device's share of an evaluation batch begins, which is of all devices; of their number, its size. */
 uint32_t run_evaluated_before(const struct training *run, uint32_t device);
 /* tested_state.c: what is evaluated instead of the run's own state: averages of weights, and statistics taken anew. begin
@@ -101,6 +104,9 @@ void run_set_normalisation(struct training *run);
 bool run_end(struct training *run, bool ok, struct error *err);
 /* Makes run->loader for the run's position. */
 bool run_open_loader(struct training *run, struct error *err);
+
+/* After how many steps a run tests; 0 = at the end only. */
+uint64_t train_evaluate_every(const struct plan *plan, const struct train_options *options, const struct dataset_info *info);
 
 /* train_check.c: whether what the command says can be done, and the plan runs here. */
 bool train_check_options(const struct train_options *options, struct error *err);
@@ -126,6 +132,8 @@ void run_name_layer(struct training *run, struct error *err);
 bool run_initialise(struct training *run, struct error *err);
 /* Writes a checkpoint; the best so far is marked, and of older ones only as many stay as options say. */
 bool run_save(struct training *run, struct error *err);
+/* The file of the average, where one is kept, while it has changed places with the weights (tested_state_begin). */
+bool run_save_average(struct training *run, struct error *err);
 /* Whether the net was evaluated after the last step, with fewer errors than whatever is saved. */
 bool run_is_best(const struct training *run);
 /* run_save of the last good step after a failure; nothing where its state is gone or not finite. */

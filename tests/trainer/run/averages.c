@@ -65,6 +65,53 @@ Test(averages, statistics_are_taken_anew)
     cr_expect(fabs(slow.last.test_loss - moving.last.test_loss) > 1e-3, "%g", moving.last.test_loss);
 }
 
+static uint64_t launches;
+
+static bool count_launch(struct prepared *prepared, struct stream *stream, struct error *err)
+{
+    launches++;
+    return cpu_backend.op_launch(prepared, stream, err);
+}
+
+static bool same_averages(const char *a, const char *b, uint64_t step) /* but for their headers, which tell the error */
+{
+    char command[1024];
+    snprintf(command, sizeof command,
+             "for at in '%s' '%s'; do tail -c 250000 $at/average-%012llu.safetensors | cksum; done | uniq | wc -l | "
+             "grep -qx 1",
+             a, b, (unsigned long long)step);
+    return system(command) == 0;
+}
+
+/* A test and a checkpoint of one step are of one net, which sees images once for both; alone, each sees them. */
+Test(averages, statistics_are_taken_once_for_a_test_and_a_file)
+{
+    enum { TESTED, BOTH, SAVED, WAYS };
+    static const char *const names[WAYS] = {"tested", "both", "saved"};
+    struct backend counting = cpu_backend;
+    uint64_t of[WAYS];
+    struct small_run runs[WAYS];
+    counting.op_launch = count_launch;
+    for (int way = 0; way < WAYS; way++) {
+        struct small_run *run = &runs[way];
+        *run = make(0.9, 0);
+        run->backend = &counting;
+        run->options.iterations = 4;
+        run->options.save_every = way == TESTED ? 0 : 2;
+        run->options.skip_evaluation = way == SAVED;
+        launches = 0;
+        if (way == TESTED)
+            go(run);
+        else
+            run_go_and_save(run, names[way]);
+        of[way] = launches;
+    }
+    const char *both = runs[BOTH].options.save_folder, *alone = runs[SAVED].options.save_folder;
+    cr_expect_eq(of[BOTH], of[TESTED], "%llu, %llu", (unsigned long long)of[BOTH], (unsigned long long)of[TESTED]);
+    cr_expect_gt(of[TESTED], of[SAVED]);
+    cr_expect(same_averages(both, alone, 2) && same_averages(both, alone, 4));
+}
+
 static void count_checkpoints(void *context, uint32_t device, enum trace_gap gap, uint64_t begin_ns, uint64_t end_ns)
 {
     (void)device;
