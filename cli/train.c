@@ -7,9 +7,11 @@
 #include <string.h>
 
 #include "backends.h"
+#include "disk.h"
 #include "files.h"
 #include "mem.h"
 #include "outputs.h"
+#include "printable.h"
 #include "stop.h"
 #include "together.h"
 #include "train_command.h"
@@ -100,6 +102,15 @@ static bool check(struct train_command *c, const struct plan *plan, struct error
     return true;
 }
 
+/* Now that the folder is there. */
+static bool check_disk(const struct train_command *c, const struct plan *plan, struct error *err)
+{
+    char warning[DISK_WORDS];
+    TRY(train_check_disk(plan, &c->options, c->trace, c->resumed, warning, err));
+    if (*warning) fprintf(stderr, "fathom train: %s\n", PRINTABLE(warning));
+    return true;
+}
+
 /* What a mistyped command gets wrong is found before the trace of an earlier run is replaced. */
 static bool prepare(struct train_command *c, const struct plan *plan, struct error *err)
 {
@@ -119,7 +130,7 @@ static bool prepare(struct train_command *c, const struct plan *plan, struct err
     TRY(train_trace_choose(c, err));
     TRY(claim_folder(c, plan, err));
     if (c->run_folder) TRY(ranks_barrier(c->ranks, err)); /* it is there before others put their traces there */
-    return train_try_outputs(&c->options, err);
+    return train_try_outputs(&c->options, err) && check_disk(c, plan, err);
 }
 
 struct reporting {

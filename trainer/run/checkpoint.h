@@ -102,6 +102,8 @@ bool checkpoint_find(const char *folder_or_file, char path[CHECKPOINT_PATH], str
 bool checkpoint_of_step(const char *folder, uint64_t step, char path[CHECKPOINT_PATH]);
 /* Whether the folder has any. */
 bool checkpoint_exists(const char *folder);
+/* How many steps' are there, of this version. */
+uint64_t checkpoint_count(const char *folder);
 
 /* When the folder's last checkpoint was written; zeroed where there is none. Later ones are told from it: those of a run that
  * began then, among which may be older ones of higher steps. */

@@ -245,6 +245,13 @@ static uint64_t *list_steps(const char *path, uint64_t last, size_t *count)
     return steps;
 }
 
+uint64_t checkpoint_count(const char *folder)
+{
+    size_t count;
+    mem_free(list_steps(folder, UINT64_MAX, &count));
+    return count;
+}
+
 static void remove_step(const char *folder, uint64_t step)
 {
     char path[CHECKPOINT_PATH]; /* the model first: a state alone is nothing */
