@@ -72,8 +72,7 @@ OUTSIDE = {
     'hwloc': {'planner/machine/host.c'},
     'curses': {'tui/screen.c'},
     'ncurses': {'tui/screen.c'},
-    'dnnl': {'trainer/cpu/onednn.c', 'trainer/cpu/onednn_isa.c', 'trainer/cpu/onednn_api.h'},
-    'oneapi/dnnl': {'trainer/cpu/onednn.c'},
+    'dnnl': {'trainer/cpu/onednn_calls.h'},
     'jpeglib': {'trainer/data/jpeg.c', 'trainer/data/jpeg_input.h', 'trainer/data/jpeg_memory.h'},
     'xxhash': {'base/hash.c'},
     'png': {'trainer/data/png_decoder.c'},
@@ -87,7 +86,7 @@ OUTSIDE = {
     'mpi': {'trainer/ranks/mpi'}, # a module of its own: in no room
 }
 THREAD = re.compile(r'\bpthread_create\s*\(')
-CUDA_SYMBOL = re.compile(r'\b(cu[A-Z]\w+|cuda[A-Z]\w+|cudnn[A-Z]\w+|nccl[A-Z]\w+|cupti[A-Z]\w+)')
+LOADED_SYMBOL = re.compile(r'\b(dnnl_\w+|cu[A-Z]\w+|cuda[A-Z]\w+|cudnn[A-Z]\w+|nccl[A-Z]\w+|cupti[A-Z]\w+)')
 ALLOCATION = re.compile(r'(?<![\w.>])(malloc|calloc|realloc|free|strdup|strndup|asprintf|aligned_alloc|posix_memalign)\s*\(')
 SPEECH = re.compile(r'(?<![\w.>])(printf|puts|putchar|perror)\s*\(|\b(stdout|stderr)\b')
 
@@ -207,7 +206,7 @@ def check_symbols():
             continue
         found = subprocess.run(['nm', '-u', str(archive)], capture_output=True, text=True).stdout
         checked += 1
-        for symbol in sorted(set(CUDA_SYMBOL.findall(found))):
+        for symbol in sorted(set(LOADED_SYMBOL.findall(found))):
             fault(archive.name, 0, f'needs {symbol}')
     return checked
 

@@ -26,13 +26,13 @@ static uint64_t alone_bytes(const struct method *m, uint64_t threads)
 static bool measure(const struct onednn_shape *s, uint64_t *bytes, struct error *err)
 {
     dnnl_engine_t engine = NULL;
-    TRY(onednn_check_room(err));
-    TRY(onednn_check(dnnl_engine_create(&engine, dnnl_cpu, 0), "an engine", err));
+    TRY(onednn_load(err) && onednn_check_room(err));
+    TRY(onednn_check(dnnl.engine_create(&engine, dnnl_cpu, 0), "an engine", err));
     struct method m;
     bool ok = method_init(&m, engine, s, err);
     if (ok) *bytes = s->alone ? alone_bytes(&m, cpu_threads_allowed(0)) : m.bytes;
     if (ok) method_finish(&m);
-    dnnl_engine_destroy(engine);
+    dnnl.engine_destroy(engine);
     return ok;
 }
 
@@ -122,13 +122,13 @@ static void kernel_destroy(struct onednn_kernel *k)
     for (uint32_t t = 1; k->alone && t < k->threads; t++)
         if (k->alone[t]) kernel_destroy(k->alone[t]);
     mem_free(k->alone);
-    if (k->shape.alone && k->stream) dnnl_stream_destroy(k->stream);
+    if (k->shape.alone && k->stream) dnnl.stream_destroy(k->stream);
     for (int i = 0; i < ARGUMENTS; i++)
-        if (k->memory[i]) dnnl_memory_destroy(k->memory[i]);
-    if (k->stored) dnnl_memory_destroy(k->stored);
-    if (k->reorder_scratch) dnnl_memory_destroy(k->reorder_scratch);
-    if (k->primitive) dnnl_primitive_destroy(k->primitive);
-    if (k->reorder) dnnl_primitive_destroy(k->reorder);
+        if (k->memory[i]) dnnl.memory_destroy(k->memory[i]);
+    if (k->stored) dnnl.memory_destroy(k->stored);
+    if (k->reorder_scratch) dnnl.memory_destroy(k->reorder_scratch);
+    if (k->primitive) dnnl.primitive_destroy(k->primitive);
+    if (k->reorder) dnnl.primitive_destroy(k->reorder);
     method_finish(&k->method);
     mem_free(k);
 }
@@ -150,7 +150,7 @@ static int argument_name(enum argument argument, enum role role)
 static bool add_argument(struct onednn_kernel *k, dnnl_engine_t engine, enum argument argument, layout_view md,
                          struct error *err)
 {
-    TRY(onednn_check(dnnl_memory_create(&k->memory[argument], md, engine, DNNL_MEMORY_NONE), "an argument", err));
+    TRY(onednn_check(dnnl.memory_create(&k->memory[argument], md, engine, DNNL_MEMORY_NONE), "an argument", err));
     k->args[k->arg_count++] = (dnnl_exec_arg_t){argument_name(argument, k->method.role), k->memory[argument]};
     return true;
 }
@@ -166,18 +166,18 @@ static bool add_arguments(struct onednn_kernel *k, dnnl_engine_t engine, const s
     if (method_scratch_bytes(m->pd))
         TRY(add_argument(k, engine, ARG_SCRATCH, method_query(m->pd, dnnl_query_scratchpad_md), err));
     if (!m->reorder) return true;
-    TRY(onednn_check(dnnl_primitive_create(&k->reorder, m->reorder), "a reorder", err));
-    TRY(onednn_check(dnnl_memory_create(&k->stored, view(&m->stored), engine, DNNL_MEMORY_NONE), "an argument", err));
+    TRY(onednn_check(dnnl.primitive_create(&k->reorder, m->reorder), "a reorder", err));
+    TRY(onednn_check(dnnl.memory_create(&k->stored, view(&m->stored), engine, DNNL_MEMORY_NONE), "an argument", err));
     layout_view scratch = method_query(m->reorder, dnnl_query_scratchpad_md);
     return !method_scratch_bytes(m->reorder) ||
-           onednn_check(dnnl_memory_create(&k->reorder_scratch, scratch, engine, DNNL_MEMORY_NONE), "an argument", err);
+           onednn_check(dnnl.memory_create(&k->reorder_scratch, scratch, engine, DNNL_MEMORY_NONE), "an argument", err);
 }
 
 static bool kernel_init(struct onednn_kernel *k, struct onednn *onednn, const struct onednn_shape *s, struct error *err)
 {
     k->shape = *s;
     if (s->alone)
-        TRY(onednn_check(dnnl_stream_create(&k->stream, onednn->engine, dnnl_stream_default_flags), "a stream", err));
+        TRY(onednn_check(dnnl.stream_create(&k->stream, onednn->engine, dnnl_stream_default_flags), "a stream", err));
     else
         k->stream = onednn->stream;
     TRY(method_init(&k->method, onednn->engine, s, err));
@@ -185,7 +185,7 @@ static bool kernel_init(struct onednn_kernel *k, struct onednn *onednn, const st
     k->bytes = k->method.bytes;
     k->name = method_implementation(&k->method);
     TRY(onednn_check_room(err));
-    TRY(onednn_check(dnnl_primitive_create(&k->primitive, k->method.pd), "a primitive", err));
+    TRY(onednn_check(dnnl.primitive_create(&k->primitive, k->method.pd), "a primitive", err));
     struct recipe r;
     bool ok = onednn_check(method_recipe_init(&r, &k->method, onednn->engine), "a shape", err) &&
               add_arguments(k, onednn->engine, &r, err);
@@ -223,10 +223,11 @@ static bool kernel_make(struct onednn_kernel *k, struct onednn *onednn, const st
 
 bool onednn_create(struct onednn **onednn, struct error *err)
 {
+    TRY(onednn_load(err));
     struct onednn *made = mem_zalloc(MEM_KERNEL, 1, sizeof *made);
     if (!made) return error_memory(err, sizeof *made, "oneDNN's engine");
-    if (!onednn_check_room(err) || !onednn_check(dnnl_engine_create(&made->engine, dnnl_cpu, 0), "an engine", err) ||
-        !onednn_check(dnnl_stream_create(&made->stream, made->engine, dnnl_stream_default_flags), "a stream", err)) {
+    if (!onednn_check_room(err) || !onednn_check(dnnl.engine_create(&made->engine, dnnl_cpu, 0), "an engine", err) ||
+        !onednn_check(dnnl.stream_create(&made->stream, made->engine, dnnl_stream_default_flags), "a stream", err)) {
         onednn_destroy(made);
         return false;
     }
@@ -242,8 +243,8 @@ void onednn_destroy(struct onednn *onednn)
         kernel_destroy(onednn->kernels);
         onednn->kernels = next;
     }
-    if (onednn->stream) dnnl_stream_destroy(onednn->stream);
-    if (onednn->engine) dnnl_engine_destroy(onednn->engine);
+    if (onednn->stream) dnnl.stream_destroy(onednn->stream);
+    if (onednn->engine) dnnl.engine_destroy(onednn->engine);
     mem_free(onednn);
 }
 
@@ -274,7 +275,7 @@ const struct onednn_shape *onednn_kernel_shape(const struct onednn_kernel *kerne
 static dnnl_status_t point(dnnl_memory_t memory, const void *address)
 {
     /* oneDNN takes inputs and outputs alike through a pointer that is not const. */
-    return memory ? dnnl_memory_set_data_handle(memory, (void *)(uintptr_t)address) : dnnl_success;
+    return memory ? dnnl.memory_set_data_handle(memory, (void *)(uintptr_t)address) : dnnl_success;
 }
 
 /* From the stored order to the primitive's, which lies at `moved`, or back for a gradient. */
@@ -289,7 +290,7 @@ static bool reorder_weights(struct onednn_kernel *k, const struct onednn_call *c
     TRY(onednn_check(status, "an address", err));
     const dnnl_exec_arg_t args[] = {
         {DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}, {DNNL_ARG_SCRATCHPAD, k->reorder_scratch}};
-    return onednn_check(dnnl_primitive_execute(k->reorder, k->stream, k->reorder_scratch ? 3 : 2, args),
+    return onednn_check(dnnl.primitive_execute(k->reorder, k->stream, k->reorder_scratch ? 3 : 2, args),
                         "a reorder's run", err);
 }
 
@@ -318,10 +319,10 @@ static bool execute(struct onednn_kernel *k, const struct onednn_call *call, con
     dnnl_status_t status = dnnl_success;
     for (int i = 0; i < ARGUMENTS && status == dnnl_success; i++) status = point(k->memory[i], addresses[i]);
     TRY(onednn_check(status, "an address", err));
-    TRY(onednn_check(dnnl_primitive_execute(k->primitive, k->stream, k->arg_count, k->args), "a primitive's run", err));
+    TRY(onednn_check(dnnl.primitive_execute(k->primitive, k->stream, k->arg_count, k->args), "a primitive's run", err));
     if (k->method.reorder && k->method.role == ROLE_BACKWARD_WEIGHTS)
         TRY(reorder_weights(k, call, weights, scratch, err));
-    return onednn_check(dnnl_stream_wait(k->stream), "a wait", err);
+    return onednn_check(dnnl.stream_wait(k->stream), "a wait", err);
 }
 
 /* Where the primitive finds them; brought there unless it writes them itself. */

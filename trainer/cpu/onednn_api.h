@@ -3,9 +3,9 @@
 #ifndef FATHOM_ONEDNN_API_H
 #define FATHOM_ONEDNN_API_H
 
-#include <dnnl.h>
 #include <string.h>
 
+#include "onednn_calls.h"
 #include "onednn_shape.h"
 
 #if DNNL_VERSION_MAJOR >= 3
@@ -17,12 +17,12 @@ static inline layout_view view(const layout *l) { return *l; }
 
 static inline dnnl_status_t layout_create(layout *l, const dnnl_dims_t dims, int ndims, dnnl_format_tag_t tag)
 {
-    return dnnl_memory_desc_create_with_tag(l, ndims, dims, dnnl_f32, tag);
+    return dnnl.memory_desc_create_with_tag(l, ndims, dims, dnnl_f32, tag);
 }
 
 static inline void layout_destroy(layout *l)
 {
-    if (*l) dnnl_memory_desc_destroy(*l);
+    if (*l) dnnl.memory_desc_destroy(*l);
     *l = NULL;
 }
 
@@ -35,7 +35,7 @@ static inline layout_view view(const layout *l) { return l->ndims ? l : NULL; }
 
 static inline dnnl_status_t layout_create(layout *l, const dnnl_dims_t dims, int ndims, dnnl_format_tag_t tag)
 {
-    return dnnl_memory_desc_init_by_tag(l, ndims, dims, dnnl_f32, tag);
+    return dnnl.memory_desc_init_by_tag(l, ndims, dims, dnnl_f32, tag);
 }
 
 static inline void layout_destroy(layout *l) { memset(l, 0, sizeof *l); }
@@ -60,23 +60,23 @@ static inline dnnl_status_t create_forward(const struct recipe *r, dnnl_primitiv
     case ONEDNN_CONV:
     case ONEDNN_CONV_BWD_DATA:
     case ONEDNN_CONV_BWD_WEIGHTS:
-        return dnnl_convolution_forward_primitive_desc_create(pd, r->engine, r->forward_kind, dnnl_convolution_direct,
+        return dnnl.convolution_forward_primitive_desc_create(pd, r->engine, r->forward_kind, dnnl_convolution_direct,
                                                               view(&r->x), view(&r->w), view(&r->bias), view(&r->y),
                                                               r->stride, r->dilation, r->before, r->after, r->attr);
     case ONEDNN_FC:
     case ONEDNN_FC_BWD_DATA:
     case ONEDNN_FC_BWD_WEIGHTS:
-        return dnnl_inner_product_forward_primitive_desc_create(pd, r->engine, r->forward_kind, view(&r->x),
+        return dnnl.inner_product_forward_primitive_desc_create(pd, r->engine, r->forward_kind, view(&r->x),
                                                                 view(&r->w), view(&r->bias), view(&r->y), r->attr);
     case ONEDNN_MAXPOOL:
     case ONEDNN_MAXPOOL_BWD:
-        return dnnl_pooling_forward_primitive_desc_create(pd, r->engine, r->forward_kind, dnnl_pooling_max, view(&r->x),
+        return dnnl.pooling_forward_primitive_desc_create(pd, r->engine, r->forward_kind, dnnl_pooling_max, view(&r->x),
                                                           view(&r->y), r->stride, r->kernel, r->dilation, r->before,
                                                           r->after, r->attr);
     case ONEDNN_AVGPOOL:
     case ONEDNN_AVGPOOL_BWD: break;
     }
-    return dnnl_pooling_forward_primitive_desc_create(pd, r->engine, r->forward_kind, dnnl_pooling_avg_include_padding,
+    return dnnl.pooling_forward_primitive_desc_create(pd, r->engine, r->forward_kind, dnnl_pooling_avg_include_padding,
                                                       view(&r->x), view(&r->y), r->stride, r->kernel, r->dilation,
                                                       r->before, r->after, r->attr);
 }
@@ -86,25 +86,25 @@ static inline dnnl_status_t create_backward(const struct recipe *r, dnnl_primiti
 {
     switch (r->primitive) {
     case ONEDNN_CONV_BWD_DATA:
-        return dnnl_convolution_backward_data_primitive_desc_create(pd, r->engine, dnnl_convolution_direct, view(&r->x),
+        return dnnl.convolution_backward_data_primitive_desc_create(pd, r->engine, dnnl_convolution_direct, view(&r->x),
                                                                     view(&r->w), view(&r->y), r->stride, r->dilation,
                                                                     r->before, r->after, hint, r->attr);
     case ONEDNN_CONV_BWD_WEIGHTS:
-        return dnnl_convolution_backward_weights_primitive_desc_create(
+        return dnnl.convolution_backward_weights_primitive_desc_create(
             pd, r->engine, dnnl_convolution_direct, view(&r->x), view(&r->w), view(&r->bias), view(&r->y), r->stride,
             r->dilation, r->before, r->after, hint, r->attr);
     case ONEDNN_FC_BWD_DATA:
-        return dnnl_inner_product_backward_data_primitive_desc_create(pd, r->engine, view(&r->x), view(&r->w),
+        return dnnl.inner_product_backward_data_primitive_desc_create(pd, r->engine, view(&r->x), view(&r->w),
                                                                       view(&r->y), hint, r->attr);
     case ONEDNN_FC_BWD_WEIGHTS:
-        return dnnl_inner_product_backward_weights_primitive_desc_create(pd, r->engine, view(&r->x), view(&r->w),
+        return dnnl.inner_product_backward_weights_primitive_desc_create(pd, r->engine, view(&r->x), view(&r->w),
                                                                          view(&r->bias), view(&r->y), hint, r->attr);
     case ONEDNN_MAXPOOL_BWD:
-        return dnnl_pooling_backward_primitive_desc_create(pd, r->engine, dnnl_pooling_max, view(&r->x), view(&r->y),
+        return dnnl.pooling_backward_primitive_desc_create(pd, r->engine, dnnl_pooling_max, view(&r->x), view(&r->y),
                                                            r->stride, r->kernel, r->dilation, r->before, r->after, hint,
                                                            r->attr);
     default:
-        return dnnl_pooling_backward_primitive_desc_create(pd, r->engine, dnnl_pooling_avg_include_padding, view(&r->x),
+        return dnnl.pooling_backward_primitive_desc_create(pd, r->engine, dnnl_pooling_avg_include_padding, view(&r->x),
                                                            view(&r->y), r->stride, r->kernel, r->dilation, r->before,
                                                            r->after, hint, r->attr);
     }
@@ -125,22 +125,22 @@ static inline dnnl_status_t describe_forward(const struct recipe *r, union opera
     case ONEDNN_CONV:
     case ONEDNN_CONV_BWD_DATA:
     case ONEDNN_CONV_BWD_WEIGHTS:
-        return dnnl_dilated_convolution_forward_desc_init(&op->conv, r->forward_kind, dnnl_convolution_direct,
+        return dnnl.dilated_convolution_forward_desc_init(&op->conv, r->forward_kind, dnnl_convolution_direct,
                                                           view(&r->x), view(&r->w), view(&r->bias), view(&r->y),
                                                           r->stride, r->dilation, r->before, r->after);
     case ONEDNN_FC:
     case ONEDNN_FC_BWD_DATA:
     case ONEDNN_FC_BWD_WEIGHTS:
-        return dnnl_inner_product_forward_desc_init(&op->fc, r->forward_kind, view(&r->x), view(&r->w), view(&r->bias),
+        return dnnl.inner_product_forward_desc_init(&op->fc, r->forward_kind, view(&r->x), view(&r->w), view(&r->bias),
                                                     view(&r->y));
     case ONEDNN_MAXPOOL:
     case ONEDNN_MAXPOOL_BWD:
-        return dnnl_pooling_forward_desc_init(&op->pool, r->forward_kind, dnnl_pooling_max, view(&r->x), view(&r->y),
+        return dnnl.pooling_forward_desc_init(&op->pool, r->forward_kind, dnnl_pooling_max, view(&r->x), view(&r->y),
                                               r->stride, r->kernel, r->before, r->after);
     case ONEDNN_AVGPOOL:
     case ONEDNN_AVGPOOL_BWD: break;
     }
-    return dnnl_pooling_forward_desc_init(&op->pool, r->forward_kind, dnnl_pooling_avg_include_padding, view(&r->x),
+    return dnnl.pooling_forward_desc_init(&op->pool, r->forward_kind, dnnl_pooling_avg_include_padding, view(&r->x),
                                           view(&r->y), r->stride, r->kernel, r->before, r->after);
 }
 
@@ -148,23 +148,23 @@ static inline dnnl_status_t describe_backward(const struct recipe *r, union oper
 {
     switch (r->primitive) {
     case ONEDNN_CONV_BWD_DATA:
-        return dnnl_dilated_convolution_backward_data_desc_init(&op->conv, dnnl_convolution_direct, view(&r->x),
+        return dnnl.dilated_convolution_backward_data_desc_init(&op->conv, dnnl_convolution_direct, view(&r->x),
                                                                 view(&r->w), view(&r->y), r->stride, r->dilation,
                                                                 r->before, r->after);
     case ONEDNN_CONV_BWD_WEIGHTS:
-        return dnnl_dilated_convolution_backward_weights_desc_init(&op->conv, dnnl_convolution_direct, view(&r->x),
+        return dnnl.dilated_convolution_backward_weights_desc_init(&op->conv, dnnl_convolution_direct, view(&r->x),
                                                                    view(&r->w), view(&r->bias), view(&r->y), r->stride,
                                                                    r->dilation, r->before, r->after);
     case ONEDNN_FC_BWD_DATA:
-        return dnnl_inner_product_backward_data_desc_init(&op->fc, view(&r->x), view(&r->w), view(&r->y));
+        return dnnl.inner_product_backward_data_desc_init(&op->fc, view(&r->x), view(&r->w), view(&r->y));
     case ONEDNN_FC_BWD_WEIGHTS:
-        return dnnl_inner_product_backward_weights_desc_init(&op->fc, view(&r->x), view(&r->w), view(&r->bias),
+        return dnnl.inner_product_backward_weights_desc_init(&op->fc, view(&r->x), view(&r->w), view(&r->bias),
                                                              view(&r->y));
     case ONEDNN_MAXPOOL_BWD:
-        return dnnl_pooling_backward_desc_init(&op->pool, dnnl_pooling_max, view(&r->x), view(&r->y), r->stride,
+        return dnnl.pooling_backward_desc_init(&op->pool, dnnl_pooling_max, view(&r->x), view(&r->y), r->stride,
                                                r->kernel, r->before, r->after);
     default:
-        return dnnl_pooling_backward_desc_init(&op->pool, dnnl_pooling_avg_include_padding, view(&r->x), view(&r->y),
+        return dnnl.pooling_backward_desc_init(&op->pool, dnnl_pooling_avg_include_padding, view(&r->x), view(&r->y),
                                                r->stride, r->kernel, r->before, r->after);
     }
 }
@@ -173,7 +173,7 @@ static inline dnnl_status_t create_forward(const struct recipe *r, dnnl_primitiv
 {
     union operation op;
     dnnl_status_t status = describe_forward(r, &op);
-    return status == dnnl_success ? dnnl_primitive_desc_create(pd, &op, r->attr, r->engine, NULL) : status;
+    return status == dnnl_success ? dnnl.primitive_desc_create(pd, &op, r->attr, r->engine, NULL) : status;
 }
 
 static inline dnnl_status_t create_backward(const struct recipe *r, dnnl_primitive_desc_t hint,
@@ -181,7 +181,7 @@ static inline dnnl_status_t create_backward(const struct recipe *r, dnnl_primiti
 {
     union operation op;
     dnnl_status_t status = describe_backward(r, &op);
-    return status == dnnl_success ? dnnl_primitive_desc_create(pd, &op, r->attr, r->engine, hint) : status;
+    return status == dnnl_success ? dnnl.primitive_desc_create(pd, &op, r->attr, r->engine, hint) : status;
 }
 
 #endif

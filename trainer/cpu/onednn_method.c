@@ -96,7 +96,7 @@ void method_recipe_finish(struct recipe *r)
     layout_destroy(&r->w);
     layout_destroy(&r->bias);
     layout_destroy(&r->y);
-    if (r->attr) dnnl_primitive_attr_destroy(r->attr);
+    if (r->attr) dnnl.primitive_attr_destroy(r->attr);
 }
 
 static dnnl_status_t set_layouts(struct recipe *r, const struct onednn_shape *s, dnnl_format_tag_t weights)
@@ -128,8 +128,8 @@ static dnnl_status_t recipe_init(struct recipe *r, dnnl_engine_t engine, const s
         r->after[i] = (int64_t)(s->y[1 + i] - 1) * r->stride[i] + kernel - s->x[1 + i] - s->padding[i];
     }
     dnnl_status_t status = set_layouts(r, s, weights);
-    if (status == dnnl_success) status = dnnl_primitive_attr_create(&r->attr);
-    if (status == dnnl_success) status = dnnl_primitive_attr_set_scratchpad_mode(r->attr, dnnl_scratchpad_mode_user);
+    if (status == dnnl_success) status = dnnl.primitive_attr_create(&r->attr);
+    if (status == dnnl_success) status = dnnl.primitive_attr_set_scratchpad_mode(r->attr, dnnl_scratchpad_mode_user);
     return status;
 }
 
@@ -148,7 +148,7 @@ static dnnl_status_t describe(dnnl_engine_t engine, const struct onednn_shape *s
     if (status == dnnl_success) status = create_forward(&r, &forward);
     if (status == dnnl_success && role_of(s->primitive) != ROLE_FORWARD) {
         status = create_backward(&r, forward, pd);
-        dnnl_primitive_desc_destroy(forward);
+        dnnl.primitive_desc_destroy(forward);
     } else if (status == dnnl_success) {
         *pd = forward;
     }
@@ -161,7 +161,7 @@ bool method_has_weights(const struct method *m) { return has_weights(m->shape.pr
 const char *method_implementation(const struct method *m)
 {
     const char *name = "";
-    dnnl_primitive_desc_query(m->pd, dnnl_query_impl_info_str, 0, (void *)&name);
+    dnnl.primitive_desc_query(m->pd, dnnl_query_impl_info_str, 0, (void *)&name);
     return name;
 }
 
@@ -172,13 +172,13 @@ static bool is_named(const struct method *m, const char *beginning)
 
 layout_view method_query(const_dnnl_primitive_desc_t pd, dnnl_query_t what)
 {
-    return dnnl_primitive_desc_query_md(pd, what, 0);
+    return dnnl.primitive_desc_query_md(pd, what, 0);
 }
 
 uint64_t method_scratch_bytes(const_dnnl_primitive_desc_t pd)
 {
     layout_view scratch = pd ? method_query(pd, dnnl_query_scratchpad_md) : NULL;
-    return scratch ? round_up(dnnl_memory_desc_get_size(scratch)) : 0;
+    return scratch ? round_up(dnnl.memory_desc_get_size(scratch)) : 0;
 }
 
 layout_view method_weights(const struct method *m)
@@ -188,14 +188,14 @@ layout_view method_weights(const struct method *m)
 
 static void drop_description(struct method *m)
 {
-    if (m->pd) dnnl_primitive_desc_destroy(m->pd);
+    if (m->pd) dnnl.primitive_desc_destroy(m->pd);
     m->pd = NULL;
 }
 
 void method_finish(struct method *m)
 {
     drop_description(m);
-    if (m->reorder) dnnl_primitive_desc_destroy(m->reorder);
+    if (m->reorder) dnnl.primitive_desc_destroy(m->reorder);
     layout_destroy(&m->stored);
     *m = (struct method){0};
 }
@@ -208,7 +208,7 @@ static bool wants(const struct method *m, dnnl_format_tag_t tag)
     const dnnl_dims_t dims = {d[0], d[3], d[1], d[2]};
     layout named = {0};
     bool same = layout_create(&named, dims, 4, tag) == dnnl_success &&
-                dnnl_memory_desc_equal(method_weights(m), view(&named)) != 0;
+                dnnl.memory_desc_equal(method_weights(m), view(&named)) != 0;
     layout_destroy(&named);
     return same;
 }
@@ -219,13 +219,13 @@ static dnnl_status_t add_reorder(struct method *m, dnnl_engine_t engine)
 {
     layout_view wanted = method_weights(m), stored = view(&m->stored);
     dnnl_primitive_attr_t attr = NULL;
-    dnnl_status_t status = dnnl_primitive_attr_create(&attr);
-    if (status == dnnl_success) status = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
+    dnnl_status_t status = dnnl.primitive_attr_create(&attr);
+    if (status == dnnl_success) status = dnnl.primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
     bool after = m->role == ROLE_BACKWARD_WEIGHTS;
     if (status == dnnl_success)
-        status = dnnl_reorder_primitive_desc_create(&m->reorder, after ? wanted : stored, engine,
+        status = dnnl.reorder_primitive_desc_create(&m->reorder, after ? wanted : stored, engine,
                                                     after ? stored : wanted, engine, attr);
-    if (attr) dnnl_primitive_attr_destroy(attr);
+    if (attr) dnnl.primitive_attr_destroy(attr);
     return status;
 }
 
@@ -233,8 +233,8 @@ static dnnl_status_t add_reorder(struct method *m, dnnl_engine_t engine)
 static dnnl_status_t move_weights(struct method *m, dnnl_engine_t engine)
 {
     layout_view wanted = method_weights(m);
-    if (dnnl_memory_desc_equal(wanted, view(&m->stored))) return dnnl_success;
-    m->weights_bytes = round_up(dnnl_memory_desc_get_size(wanted));
+    if (dnnl.memory_desc_equal(wanted, view(&m->stored))) return dnnl_success;
+    m->weights_bytes = round_up(dnnl.memory_desc_get_size(wanted));
     bool blocks = m->role == ROLE_BACKWARD_DATA && stored_tag(&m->shape) == dnnl_OIhw16i16o;
     m->move = blocks && wants(m, dnnl_OIhw16o16i) ? MOVE_TRANSPOSE : MOVE_REORDER;
     return m->move == MOVE_REORDER ? add_reorder(m, engine) : dnnl_success;
@@ -307,7 +307,7 @@ static bool try_turning(struct method *m, dnnl_engine_t engine, const struct one
     if (describe(engine, &m->shape, dnnl_format_tag_any, &m->pd) == dnnl_success && is_named(m, BRGEMM) &&
         find_block(m)) {
         m->move = MOVE_TURN;
-        m->weights_bytes = round_up(dnnl_memory_desc_get_size(method_weights(m)));
+        m->weights_bytes = round_up(dnnl.memory_desc_get_size(method_weights(m)));
         return true;
     }
     drop_description(m);
@@ -356,7 +356,7 @@ static bool check_mask(const struct method *m, struct error *err)
     if (!method_has_mask(m)) return true;
     layout_view mask = method_query(m->pd, dnnl_query_workspace_md);
     uint64_t planned = (uint64_t)s->y[0] * s->y[1] * s->y[2] * s->y[3];
-    uint64_t found = mask ? dnnl_memory_desc_get_size(mask) : 0;
+    uint64_t found = mask ? dnnl.memory_desc_get_size(mask) : 0;
     if (found == planned) return true;
     return error_set(
         err, ERROR_FAILED, "oneDNN wants a mask of %llu bytes for a max pool of %ux%u windows: planned were %llu",
