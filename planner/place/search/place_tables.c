@@ -23,19 +23,49 @@ static bool list_members(struct search_tables *tables, struct error *err)
     return true;
 }
 
-/* A neighbour lives in the buffer's first section or begins in a later one of it; each is met once. */
-static size_t walk_neighbours(const struct search_tables *tables, size_t buffer, uint32_t *out)
+/* Who begins in each section, by counting: in a deep network's step a section has thousands of members, and few begin
+ * in it. */
+struct begins {
+    size_t *start;
+    uint32_t *list;
+};
+
+static void begins_finish(struct begins *begins)
 {
-    const struct problem *problem = tables->problem;
+    mem_free(begins->start);
+    mem_free(begins->list);
+}
+
+static bool begins_init(struct begins *begins, const struct problem *problem, struct error *err)
+{
+    *begins = (struct begins){.start = mem_zalloc(MEM_SEARCH, problem->sections + 2, sizeof *begins->start),
+                              .list = mem_alloc(MEM_SEARCH, problem->count, sizeof *begins->list)};
+    if (!begins->start || !begins->list) return error_memory(err, problem->count * sizeof(size_t), "search tables");
+    size_t *start = begins->start;
+    for (size_t i = 0; i < problem->count; i++) start[problem->first[i] + 2]++;
+    for (uint32_t s = 2; s <= problem->sections + 1; s++) start[s] += start[s - 1];
+    for (size_t i = 0; i < problem->count; i++) begins->list[start[problem->first[i] + 1]++] = (uint32_t)i;
+    return true;
+}
+
+static size_t count_neighbours(const struct search_tables *tables, const struct begins *begins, size_t buffer)
+{
+    uint32_t first = tables->problem->first[buffer], last = tables->problem->last[buffer];
+    size_t members = tables->member_start[first + 1] - tables->member_start[first];
+    return members - 1 + begins->start[last] - begins->start[first + 1];
+}
+
+/* A neighbour lives in the buffer's first section or begins in a later one of it; each is met once. */
+static size_t write_neighbours(const struct search_tables *tables, const struct begins *begins, size_t buffer,
+                               uint32_t *out)
+{
+    uint32_t first = tables->problem->first[buffer], last = tables->problem->last[buffer];
     size_t count = 0;
-    for (uint32_t s = problem->first[buffer]; s < problem->last[buffer]; s++)
-        for (size_t i = tables->member_start[s]; i < tables->member_start[s + 1]; i++) {
-            uint32_t other = tables->members[i];
-            if (other == buffer || (s > problem->first[buffer] && problem->first[other] != s)) continue;
-            if (out) out[count] = other;
-            count++;
-        }
-    return count;
+    for (size_t i = tables->member_start[first]; i < tables->member_start[first + 1]; i++)
+        if (tables->members[i] != buffer) out[count++] = tables->members[i];
+    size_t later = begins->start[last] - begins->start[first + 1];
+    memcpy(out + count, begins->list + begins->start[first + 1], later * sizeof *out);
+    return count + later;
 }
 
 /* Fixed neighbours first, by rising offset: few, and looked through in that order for every fit. */
@@ -59,15 +89,12 @@ static bool must_stop(struct search_tables *tables, size_t buffer)
     return tables->stopped;
 }
 
-static bool list_neighbours(struct search_tables *tables, struct error *err)
+static bool fill_neighbours(struct search_tables *tables, const struct begins *begins, struct error *err)
 {
     size_t count = tables->problem->count, total = 0;
-    tables->neighbour_start = mem_alloc(MEM_SEARCH, count + 1, sizeof *tables->neighbour_start);
-    if (!tables->neighbour_start) return error_memory(err, (count + 1) * sizeof(size_t), "search tables");
     for (size_t i = 0; i < count; i++) {
-        if (must_stop(tables, i)) return true;
         tables->neighbour_start[i] = total;
-        total += walk_neighbours(tables, i, NULL);
+        total += count_neighbours(tables, begins, i);
     }
     tables->neighbour_start[count] = total;
     tables->neighbours = mem_alloc(MEM_SEARCH, total, sizeof *tables->neighbours);
@@ -75,10 +102,21 @@ static bool list_neighbours(struct search_tables *tables, struct error *err)
     for (size_t i = 0; i < count; i++) {
         if (must_stop(tables, i)) return true;
         uint32_t *list = tables->neighbours + tables->neighbour_start[i];
-        size_t length = walk_neighbours(tables, i, list);
+        size_t length = write_neighbours(tables, begins, i, list);
         if (tables->problem->any_fixed) put_fixed_first(tables->problem, list, length);
     }
     return true;
+}
+
+static bool list_neighbours(struct search_tables *tables, struct error *err)
+{
+    struct begins begins;
+    size_t count = tables->problem->count;
+    tables->neighbour_start = mem_alloc(MEM_SEARCH, count + 1, sizeof *tables->neighbour_start);
+    if (!tables->neighbour_start) return error_memory(err, (count + 1) * sizeof(size_t), "search tables");
+    bool ok = begins_init(&begins, tables->problem, err) && fill_neighbours(tables, &begins, err);
+    begins_finish(&begins);
+    return ok;
 }
 
 static bool identical(const struct problem *problem, size_t a, size_t b)
