@@ -68,7 +68,9 @@ static bool learn(struct cost_table *table, const char *path, const struct rollu
     struct cost_sample *samples = mem_alloc(MEM_TRACE, rollup->op_count, sizeof *samples);
     if (!samples) return error_memory(err, rollup->op_count * sizeof *samples, "a trace's times");
     uint32_t ranks = rollup->has_origin && rollup->ranks > 1 ? rollup->ranks : 1; /* each has as many */
-    double timed_steps = rollup->devices[0].ops_timed ? 0 : (double)rollup_timed_steps(rollup, 0);
+    uint64_t steps_of[ROLLUP_MOST_DEVICES];
+    rollup_timed_steps(rollup, steps_of);
+    double timed_steps = rollup->devices[0].ops_timed || rollup->kernel_count == 0 ? 0 : (double)steps_of[0];
     const struct cost_run run = {.name = path,
                                  .model = rollup->model,
                                  .dataset = rollup->dataset,

@@ -225,15 +225,17 @@ static bool print_once(struct dashboard *dashboard, const struct rollup *rollup,
     return ok;
 }
 
-/* When tables were made last, of how much, whether of a whole trace, and how long that took. */
+/* When tables were made last, of how much, whether of a whole trace, and how long that took; when all was drawn last.
+ */
 struct renewal {
-    uint64_t at_ns, cost_ns;
+    uint64_t at_ns, cost_ns, events, drawn_ns;
     size_t ops, kernels;
-    bool ended;
+    bool ended, reading;
 };
 
 #define RENEWAL_PART 400u                 /* of the time, at most one part in so many goes into it */
 #define RENEWAL_NS   UINT64_C(4000000000) /* so old they are at most */
+#define DRAWN_NS     UINT64_C(1000000000) /* so old a screen is at most: it may tell how long nothing has come */
 
 /* Tables of tens of thousands of ops take milliseconds to sort: they are made anew less often than the screen is drawn,
  * but at once when a key asks for others. */
@@ -242,18 +244,32 @@ static bool renew(struct dashboard *dashboard, const struct rollup *rollup, stru
 {
     uint64_t now = clock_now_ns(), age = now - last->at_ns;
     bool same = last->ops == rollup->op_count && last->kernels == rollup->kernel_count && last->ended == rollup->ended;
-    if (same && !asked && age < RENEWAL_NS && age < RENEWAL_PART * last->cost_ns) return true;
+    if (same && !asked && (last->events == rollup->events || (age < RENEWAL_NS && age < RENEWAL_PART * last->cost_ns)))
+        return true;
     TRY(dashboard_update(dashboard, rollup, err));
-    *last = (struct renewal){now, clock_now_ns() - now, rollup->op_count, rollup->kernel_count, rollup->ended};
+    last->at_ns = now;
+    last->cost_ns = clock_now_ns() - now;
+    last->events = rollup->events;
+    last->ops = rollup->op_count;
+    last->kernels = rollup->kernel_count;
+    last->ended = rollup->ended;
     return true;
 }
 
-static bool show(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, bool ascii,
-                 struct error *err)
+/* What stands on the screen stays while nothing comes, and no key. */
+static bool show(struct dashboard *dashboard, const struct rollup *rollup, struct renewal *last, bool news,
+                 struct canvas *canvas, bool ascii, struct error *err)
 {
     uint32_t rows, columns;
+    uint64_t now = clock_now_ns();
     screen_size(&rows, &columns);
-    if (rows != canvas->rows || columns != canvas->columns) {
+    bool fits = rows == canvas->rows && columns == canvas->columns;
+    if (!news && fits && last->at_ns <= last->drawn_ns && last->reading == dashboard->reading &&
+        now - last->drawn_ns < DRAWN_NS)
+        return true;
+    last->drawn_ns = now;
+    last->reading = dashboard->reading;
+    if (!fits) {
         canvas_finish(canvas);
         TRY(canvas_init(canvas, rows, columns, ascii, err));
     }
@@ -317,7 +333,8 @@ static bool run_loop(struct trace_follower *follower, struct dashboard *dashboar
         }
         dashboard->silent_seconds = trace_watch_silence(&watch, now);
         top_record_look(record, dashboard, rollup, now);
-        TRY(renew(dashboard, rollup, &renewal, asked, err) && show(dashboard, rollup, canvas, ascii, err));
+        TRY(renew(dashboard, rollup, &renewal, asked, err));
+        TRY(show(dashboard, rollup, &renewal, grown > 0 || asked, canvas, ascii, err));
         if (options->until_end && rollup->ended) return true;
         if (options->until_end && dashboard->crashed) return say_crashed(options, rollup, err);
         /* Keys are answered at once; the file is looked at again when the interval is over. */
@@ -370,7 +387,8 @@ static bool run_with(struct trace_follower *follower, struct dashboard *dashboar
     dashboard->crashed = trace_watch_crashed(&watch, rollup, now);
     dashboard->stopped_at = trace_last_moment(rollup);
     if (options->once) return print_once(dashboard, rollup, options, err);
-    return strcmp(options->batch, "json") == 0 ? batch_print_json(dashboard, rollup, err) : batch_print_csv(dashboard);
+    return strcmp(options->batch, "json") == 0 ? batch_print_json(dashboard, rollup, err)
+                                               : batch_print_csv(dashboard, rollup, err);
 }
 
 static int run(int argc, char **argv, struct error *err)

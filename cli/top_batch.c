@@ -107,21 +107,22 @@ static json_t *time_or_null(const struct op_row *row, uint64_t ns)
     return row->count ? json_integer((json_int_t)ns) : json_null();
 }
 
-/* What the ops of a group do not share is null. */
-static json_t *describe_row(const struct op_row *row)
-{
-    json_t *line = json_pack("{s:o, s:o, s:i, s:I, s:I, s:o, s:o, s:o}", "pass", text_or_null(row->pass), "kind",
-                             text_or_null(row->kind), "ops", (int)row->ops, "count", (json_int_t)row->count, "total_ns",
-                             (json_int_t)row->total_ns, "p50_ns", time_or_null(row, row->p50_ns), "p99_ns",
-                             time_or_null(row, row->p99_ns), "device",
-                             row->device == ROW_DEVICES ? json_null() : json_integer((json_int_t)row->device));
-    if (line && row->layer) json_object_set_new(line, "layer", json_text(row->layer));
-    return line;
-}
-
 static json_t *step_or_null(const struct op_row *row, uint64_t amount)
 {
     return row->timed_steps ? json_real((double)amount / (double)row->timed_steps) : json_null();
+}
+
+/* What the ops of a group do not share is null. */
+static json_t *describe_row(const struct op_row *row)
+{
+    json_t *line = json_pack("{s:o, s:o, s:i, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "pass", text_or_null(row->pass),
+                             "kind", text_or_null(row->kind), "ops", (int)row->ops, "count", (json_int_t)row->count,
+                             "total_ns", (json_int_t)row->total_ns, "p50_ns", time_or_null(row, row->p50_ns), "p99_ns",
+                             time_or_null(row, row->p99_ns), "device",
+                             row->device == ROW_DEVICES ? json_null() : json_integer((json_int_t)row->device),
+                             "step_ns", step_or_null(row, row->total_ns), "step_count", step_or_null(row, row->count));
+    if (line && row->layer) json_object_set_new(line, "layer", json_text(row->layer));
+    return line;
 }
 
 /* What kernels of a group do not share is null, and so is an unknown grid. */
@@ -132,9 +133,8 @@ static json_t *describe_kernel(const struct op_row *row)
                                 : json_null();
     json_t *stream = row->stream == ROW_STREAMS ? json_null() : json_integer((json_int_t)row->stream);
     json_t *line = describe_row(row);
-    json_t *more = json_pack("{s:o, s:I, s:o, s:o, s:o, s:o}", "kernel", text_or_null(row->name), "max_ns",
-                             (json_int_t)row->most_ns, "step_ns", step_or_null(row, row->total_ns), "step_count",
-                             step_or_null(row, row->count), "grid", grid, "stream", stream);
+    json_t *more = json_pack("{s:o, s:I, s:o, s:o}", "kernel", text_or_null(row->name), "max_ns",
+                             (json_int_t)row->most_ns, "grid", grid, "stream", stream);
     json_object_update(line, more);
     json_decref(more);
     if (line) json_object_del(line, "ops");
@@ -142,25 +142,31 @@ static json_t *describe_kernel(const struct op_row *row)
     return line;
 }
 
-static json_t *describe_kernels(const struct dashboard *dashboard)
+static bool no_rows(struct error *err) { return error_memory(err, 0, "the lines of a table"); }
+
+static bool add_rows(json_t *root, const char *name, struct row_list *list, const struct rollup *rollup,
+                     struct error *err)
 {
-    json_t *kernels = json_array();
-    for (size_t i = 0; kernels && i < dashboard->kernels.count; i++)
-        json_array_append_new(kernels, describe_kernel(&dashboard->kernels.rows[i]));
-    return kernels;
+    json_t *all = json_array();
+    const struct op_row *rows = row_list_show(list, rollup, 0, list->count);
+    for (size_t i = 0; all && rows && i < list->count; i++)
+        json_array_append_new(all, list->kernels ? describe_kernel(&rows[i]) : describe_row(&rows[i]));
+    bool ok = all && rows && json_object_set(root, name, all) == 0;
+    json_decref(all);
+    return ok || no_rows(err);
 }
 
-bool batch_print_json(const struct dashboard *dashboard, const struct rollup *rollup, struct error *err)
+bool batch_print_json(struct dashboard *dashboard, const struct rollup *rollup, struct error *err)
 {
-    json_t *root = describe_run(dashboard, rollup), *ops = json_array();
-    for (size_t i = 0; root && ops && i < dashboard->ops.count; i++)
-        json_array_append_new(ops, describe_row(&dashboard->ops.rows[i]));
-    bool ok = root && ops && json_object_set_new(root, "ops", ops) == 0 &&
-              json_object_set_new(root, "kernels", describe_kernels(dashboard)) == 0 &&
-              json_write(root, stdout, JSON_COMPACT);
+    json_t *root = describe_run(dashboard, rollup);
+    bool ok = root ? add_rows(root, "ops", &dashboard->ops, rollup, err) &&
+                         add_rows(root, "kernels", &dashboard->kernels, rollup, err)
+                   : no_rows(err);
+    if (ok && !json_write(root, stdout, JSON_COMPACT))
+        ok = error_set(err, ERROR_FAILED, "standard output: the JSON could not be written");
     putchar('\n');
     json_decref(root);
-    return ok || error_set(err, ERROR_FAILED, "standard output: the JSON could not be written");
+    return ok;
 }
 
 /* Unknown numbers are empty fields. */
@@ -182,6 +188,14 @@ static void print_text(const char *text)
     putchar(',');
 }
 
+static void print_steps(const struct op_row *row)
+{
+    double steps = (double)row->timed_steps;
+    if (row->timed_steps) printf("%.0f", (double)row->total_ns / steps);
+    putchar(',');
+    if (row->timed_steps) printf("%.6g", (double)row->count / steps);
+}
+
 static void print_row(const struct op_row *row, uint64_t all_ns)
 {
     printf("%.3f,%" PRIu64 ",", all_ns ? 100 * (double)row->total_ns / (double)all_ns : 0.0, row->total_ns);
@@ -195,16 +209,15 @@ static void print_row(const struct op_row *row, uint64_t all_ns)
     print_text(row->kind);
     print_text(row->layer);
     if (row->device != ROW_DEVICES) printf("%" PRIu32, row->device);
+    putchar(',');
+    print_steps(row);
     putchar('\n');
 }
 
 static void print_kernel(const struct op_row *row, uint64_t all_ns)
 {
-    double steps = (double)row->timed_steps;
     printf("%.3f,%" PRIu64 ",", all_ns ? 100 * (double)row->total_ns / (double)all_ns : 0.0, row->total_ns);
-    if (row->timed_steps) printf("%.0f", (double)row->total_ns / steps);
-    putchar(',');
-    if (row->timed_steps) printf("%.6g", (double)row->count / steps);
+    print_steps(row);
     printf(",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",", row->total_ns / row->count, row->p50_ns, row->most_ns,
            row->count);
     if (row->grid[0]) printf("%" PRIu32 "x%" PRIu32 "x%" PRIu32, row->grid[0], row->grid[1], row->grid[2]);
@@ -219,20 +232,21 @@ static void print_kernel(const struct op_row *row, uint64_t all_ns)
     putchar('\n');
 }
 
-static bool print_kernels(const struct dashboard *dashboard)
+bool batch_print_csv(struct dashboard *dashboard, const struct rollup *rollup, struct error *err)
 {
-    uint64_t all = dashboard->kernels.all_ns;
-    puts("time_percent,total_ns,step_ns,step_count,mean_ns,p50_ns,max_ns,count,grid,stream,kernel,pass,kind,layer,"
-         "device");
-    for (size_t i = 0; i < dashboard->kernels.count; i++) print_kernel(&dashboard->kernels.rows[i], all);
-    return true;
-}
-
-bool batch_print_csv(const struct dashboard *dashboard)
-{
-    if (dashboard->view == VIEW_KERNELS) return print_kernels(dashboard);
-    uint64_t all = dashboard->ops.all_ns;
-    puts("time_percent,total_ns,mean_ns,p50_ns,p99_ns,count,flops_per_second,bytes_per_second,pass,kind,layer,device");
-    for (size_t i = 0; i < dashboard->ops.count; i++) print_row(&dashboard->ops.rows[i], all);
+    struct row_list *list = dashboard->view == VIEW_KERNELS ? &dashboard->kernels : &dashboard->ops;
+    const struct op_row *rows = row_list_show(list, rollup, 0, list->count);
+    if (!rows) return no_rows(err);
+    puts(
+        dashboard->view == VIEW_KERNELS
+            ? "time_percent,total_ns,step_ns,step_count,mean_ns,p50_ns,max_ns,count,grid,stream,kernel,pass,kind,layer,"
+              "device"
+            : "time_percent,total_ns,mean_ns,p50_ns,p99_ns,count,flops_per_second,bytes_per_second,pass,kind,layer,"
+              "device,step_ns,step_count");
+    for (size_t i = 0; i < list->count; i++)
+        if (list == &dashboard->kernels)
+            print_kernel(&rows[i], list->all_ns);
+        else
+            print_row(&rows[i], list->all_ns);
     return true;
 }

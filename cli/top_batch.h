@@ -7,8 +7,8 @@
 
 /* COUNTER_GPU_THROTTLED in words. */
 json_t *batch_held_back(double bits);
-bool batch_print_json(const struct dashboard *dashboard, const struct rollup *rollup, struct error *err);
+bool batch_print_json(struct dashboard *dashboard, const struct rollup *rollup, struct error *err);
 /* The table that is shown: of kernels in their view, else of ops. */
-bool batch_print_csv(const struct dashboard *dashboard);
+bool batch_print_csv(struct dashboard *dashboard, const struct rollup *rollup, struct error *err);
 
 #endif

@@ -360,8 +360,8 @@ bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, ui
     }
     rollup_settle(follower);
     take_stats(follower);
-    ok = ok && rollup_last_divide(follower, err);
     *read = follower->rollup.events - before;
+    ok = ok && rollup_last_divide(follower, most_events == 0 || *read == 0, err);
     return ok;
 }
 

@@ -140,8 +140,8 @@ void trace_unfollow(struct trace_follower *follower);
 uint64_t rollup_steps_done(const struct rollup *rollup);
 /* What was read last of it (enum trace_host_counter); NAN = it never was. */
 double rollup_host_counter(const struct rollup *rollup, uint32_t counter);
-/* Steps of a device whose kernels were recorded; 0 = unknown. */
-uint64_t rollup_timed_steps(const struct rollup *rollup, uint32_t device);
+/* Steps of each device whose kernels or ops were recorded; 0 = unknown. */
+void rollup_timed_steps(const struct rollup *rollup, uint64_t steps[ROLLUP_MOST_DEVICES]);
 /* A step that has ended, by its number; NULL = it is not there, or thinned out. Borrowed. */
 const struct rollup_step *rollup_ended_step(const struct rollup *rollup, uint64_t step);
 /* The tensors of a device, once all of its table has come; NULL and 0 before. */

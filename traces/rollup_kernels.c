@@ -151,16 +151,36 @@ void rollup_end_kernels(struct trace_follower *follower)
             end_op(follower, device, &follower->open[device].streams[i]);
 }
 
-/* Each thing that a run starts itself has one place in a step. What was imported has every step's kernels. */
-uint64_t rollup_timed_steps(const struct rollup *rollup, uint32_t device)
+/* Each thing that a run starts itself has one place in a step. */
+static void count_by_kernels(const struct rollup *rollup, uint64_t steps[ROLLUP_MOST_DEVICES])
 {
-    uint64_t steps = 0;
     for (size_t i = 0; i < rollup->kernel_count; i++) {
-        const struct rollup_kernel *kernel = &rollup->kernels[i];
-        if (kernel->op == TRACE_OF_RUN && kernel->times.device == device && kernel->times.count > steps)
-            steps = kernel->times.count;
+        const struct rollup_op *times = &rollup->kernels[i].times;
+        if (rollup->kernels[i].op == TRACE_OF_RUN && times->count > steps[times->device])
+            steps[times->device] = times->count;
     }
-    return steps || rollup->batch ? steps : rollup->step_count;
+}
+
+/* An op runs once in a step, or as often as it has micro-batches: the update and what else is there once tell. */
+static void count_by_ops(const struct rollup *rollup, uint64_t steps[ROLLUP_MOST_DEVICES])
+{
+    uint64_t least[ROLLUP_MOST_DEVICES] = {0};
+    for (size_t i = 0; i < rollup->op_count; i++) {
+        const struct rollup_op *op = &rollup->ops[i];
+        if (op->count == 0 || strcmp(op->pass, "evaluate") == 0) continue;
+        if (least[op->device] == 0 || op->count < least[op->device]) least[op->device] = op->count;
+    }
+    for (uint32_t d = 0; d < ROLLUP_MOST_DEVICES; d++)
+        if (steps[d] == 0) steps[d] = least[d];
+}
+
+void rollup_timed_steps(const struct rollup *rollup, uint64_t steps[ROLLUP_MOST_DEVICES])
+{
+    memset(steps, 0, ROLLUP_MOST_DEVICES * sizeof steps[0]);
+    count_by_kernels(rollup, steps);
+    if (rollup->batch) count_by_ops(rollup, steps);
+    for (uint32_t d = 0; d < ROLLUP_MOST_DEVICES && rollup->batch == 0; d++) /* imported: every step's are there */
+        if (steps[d] == 0) steps[d] = rollup->step_count;
 }
 
 /* ---- Counters ---- */

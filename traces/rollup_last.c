@@ -9,7 +9,8 @@
 #define MOST_STEPS     1024
 #define MOST_STRETCHES 65536               /* waiting; the older half goes: 100,000 a second settle in what stays */
 #define SETTLED_NS     UINT64_C(300000000) /* after its end nothing more of a step comes */
-#define AT_ONCE        8192                /* stretches divided in one look, but for one step always */
+#define AT_ONCE        8192                /* stretches divided at once, but for one step always */
+#define APART_NS       UINT64_C(250000000) /* between two divisions: each moves all that waits */
 
 struct rollup_last {
     struct step_time steps[MOST_STEPS]; /* of device 0, in their order; slot is not used */
@@ -17,6 +18,7 @@ struct rollup_last {
     struct stretch_list device, host; /* of steps that have not been divided */
     bool has_kernels;
     uint64_t divided_ns;                      /* steps that ended up to then have been looked at */
+    uint64_t divided_at_ns;                   /* how far the trace was then */
     struct rollup_parts results[ROLLUP_LAST]; /* a step each */
     size_t result_count;                      /* in all */
 };
@@ -188,11 +190,13 @@ static void tell(struct rollup_last *last, struct rollup_parts *mean)
     }
 }
 
-bool rollup_last_divide(struct trace_follower *follower, struct error *err)
+bool rollup_last_divide(struct trace_follower *follower, bool at_end, struct error *err)
 {
     struct rollup_last *last = follower->last;
     const struct rollup *rollup = &follower->rollup;
     size_t first = 0, end;
+    if (!at_end && !rollup->ended && rollup->last_ns - last->divided_at_ns < APART_NS) return true;
+    last->divided_at_ns = rollup->last_ns;
     while (first < last->step_count && last->steps[first].end_ns && last->steps[first].end_ns <= last->divided_ns)
         first++;
     for (end = first; end < last->step_count && last->steps[end].end_ns; end++)

@@ -81,8 +81,8 @@ bool rollup_last_take(struct trace_follower *follower, const struct trace_event 
 /* The same of many kernels, or ops, of a device. */
 bool rollup_last_take_times(struct trace_follower *follower, uint32_t device, bool kernels, const struct trace_time *times,
                             size_t count, struct error *err);
-/* Divides what has settled since, and tells in rollup.parts. */
-bool rollup_last_divide(struct trace_follower *follower, struct error *err);
+/* Divides what has settled since, and tells in rollup.parts: a few times a second, or where there is no more to read. */
+bool rollup_last_divide(struct trace_follower *follower, bool at_end, struct error *err);
 
 /* A roll-up that is fed item by item, without a file: takes a zeroed object. */
 void rollup_begin(struct trace_follower *follower, size_t most_steps);

@@ -36,23 +36,42 @@ struct op_row {
     double flops_per_second, bytes_per_second; /* 0 = the ops have none */
     enum roofline_bound bound; /* of ops, by their mean time (op_bounds.h) */
     double peak_share;
+    uint64_t devices;     /* a bit each */
+    uint64_t timed_steps; /* of all those devices; 0 = unknown */
+    double step_share;    /* see row_list_share */
     /* Of kernels alone. */
     const char *name;     /* NULL where they differ */
     uint32_t stream;      /* ROW_STREAMS = several */
     uint32_t grid[3];     /* all 0 = unknown, none, or they differ */
-    uint64_t devices;     /* a bit each */
-    uint64_t timed_steps; /* of all those devices; 0 = unknown */
+};
+
+/* What a list keeps of a line that nobody sees: by what it is sorted, and where its ops or kernels are. */
+struct row_line {
+    double key; /* the largest come first */
+    uint32_t begin, members;
 };
 
 /* Lines with what is selected among them, and the ops or kernels that they are made of. */
 struct row_list {
-    struct op_row *rows;
+    struct row_line *lines;
     size_t count, capacity;
     size_t selected, scroll;
-    const struct rollup_op **members; /* that pass the filter; of kernels their times */
+    const struct rollup_op **members; /* that pass the filter, those of a line together; of kernels their times */
     size_t member_count, member_capacity;
-    uint64_t all_ns; /* of all ops or kernels that the rollup has, shown or not */
+    bool kernels;
+    uint64_t all_ns;  /* of all ops or kernels that the rollup has, shown or not */
+    uint64_t step_ns; /* of a timed step; 0 = unknown */
+    uint64_t timed_steps[ROLLUP_MOST_DEVICES];
+    struct op_row *shown; /* see row_list_show */
+    size_t shown_first, shown_count, shown_capacity;
 };
+/* Lines [first, first + count) as they were at the last update, which must be of this rollup; NULL when memory is short. Valid
+ * until the next call, or update. */
+const struct op_row *row_list_show(struct row_list *list, const struct rollup *rollup, size_t first, size_t count);
+/* Timed steps of all those devices, a bit each; 0 = unknown. */
+uint64_t row_list_steps(const struct row_list *list, uint64_t devices);
+/* What a time in so many steps is of a timed step; of the list's whole time where a step's is unknown. NAN = unknown. */
+double row_list_share(const struct row_list *list, uint64_t total_ns, uint64_t timed_steps);
 
 /* Keys of the terminal, translated; printable characters are themselves. */
 enum key {

@@ -1,5 +1,6 @@
 /* The list of kernels: what ops started on a GPU. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,7 +24,7 @@ enum kernel_column {
 static const struct {
     const char *title;
     uint32_t width;
-} columns[KERNEL_COLUMNS] = {{"Dev", 4}, {"Time %", 7}, {"A step", 8}, {"Mean", 8},  {"p50", 8},
+} columns[KERNEL_COLUMNS] = {{"Dev", 4}, {"Step %", 7}, {"A step", 8}, {"Mean", 8},  {"p50", 8},
                              {"Max", 8}, {"/step", 7},  {"Grid", 13},  {"Stream", 7}};
 
 #define ALWAYS     COLUMN_P50 /* number columns before it that leave only LEAST_TEXT to the text */
@@ -128,13 +129,12 @@ static const char *write_count(const struct op_row *row, char text[UNITS_TEXT])
     return text;
 }
 
-static const char *write_cell(enum kernel_column column, const struct op_row *row, uint64_t all_ns,
-                              char text[UNITS_TEXT])
+static const char *write_cell(enum kernel_column column, const struct op_row *row, char text[UNITS_TEXT])
 {
     switch (column) {
     case COLUMN_PART:
-        if (all_ns == 0) return unknown;
-        snprintf(text, UNITS_TEXT, "%.1f", 100.0 * (double)row->total_ns / (double)all_ns);
+        if (!isfinite(row->step_share)) return unknown;
+        snprintf(text, UNITS_TEXT, "%.1f", 100 * row->step_share);
         break;
     case COLUMN_STEP: return row->timed_steps ? format_ns(row->total_ns / row->timed_steps, text) : unknown;
     case COLUMN_MEAN: format_ns(row->total_ns / row->count, text); break;
@@ -167,7 +167,8 @@ static void draw_head(const struct dashboard *dashboard, struct canvas *canvas, 
     for (uint32_t i = t->first; i < t->end; i++) {
         bool here = sorted == (enum kernel_column)i;
         end += columns[i].width;
-        canvas_text_right(canvas, area, 0, end, here ? INK_TITLE : INK_DIM, "%s%s", here ? "▼" : "", columns[i].title);
+        canvas_text_right(canvas, area, 0, end, here ? INK_TITLE : INK_DIM, "%s%s", here ? "▼" : "",
+                          i == COLUMN_PART ? panel_share_title(&dashboard->kernels) : columns[i].title);
     }
     canvas_text_cut(canvas, area, 0, t->text, t->name, false, INK_DIM, "Kernel");
     if (t->kind) canvas_text(canvas, area, 0, at, INK_DIM, "Op");
@@ -175,15 +176,14 @@ static void draw_head(const struct dashboard *dashboard, struct canvas *canvas, 
     if (t->layer) canvas_text(canvas, area, 0, at, INK_DIM, "Layer");
 }
 
-static void draw_row(struct canvas *canvas, struct rect area, uint32_t line, const struct op_row *row, uint64_t all_ns,
+static void draw_row(struct canvas *canvas, struct rect area, uint32_t line, const struct op_row *row,
                      const struct kernel_table *t)
 {
     uint32_t end = 0;
     for (uint32_t i = t->first; i < t->end; i++) {
         char text[UNITS_TEXT];
         end += columns[i].width;
-        canvas_text_right(canvas, area, line, end, INK_PLAIN, "%s",
-                          write_cell((enum kernel_column)i, row, all_ns, text));
+        canvas_text_right(canvas, area, line, end, INK_PLAIN, "%s", write_cell((enum kernel_column)i, row, text));
     }
     draw_text(canvas, area, line, row, t);
 }
@@ -214,15 +214,12 @@ void panel_kernels(struct dashboard *dashboard, const struct rollup *rollup, str
     struct rect inside = canvas_frame(canvas, area, title, true);
     if (inside.rows < 2) return;
     struct kernel_table table = arrange(inside.columns, rollup->device_count > 1 && dashboard_devices_apart(dashboard));
-    size_t rows = inside.rows - 1;
-    uint64_t all_ns = list->all_ns;
     draw_head(dashboard, canvas, inside, &table);
-    list->scroll = panel_scroll(list->scroll, list->selected, list->count, rows);
-    dashboard->page_rows = rows;
-    dashboard->list_row = inside.row + 1;
-    for (size_t i = 0; i < rows && list->scroll + i < list->count; i++) {
-        draw_row(canvas, inside, (uint32_t)i + 1, &list->rows[list->scroll + i], all_ns, &table);
-        if (list->scroll + i == list->selected) canvas_style(canvas, inside, (uint32_t)i + 1, true, true);
+    size_t shown = panel_show_lines(dashboard, list, inside);
+    const struct op_row *lines = row_list_show(list, rollup, list->scroll, shown);
+    for (uint32_t i = 0; lines && i < shown; i++) {
+        draw_row(canvas, inside, i + 1, &lines[i], &table);
+        if (list->scroll + i == list->selected) canvas_style(canvas, inside, i + 1, true, true);
     }
     if (list->count == 0)
         canvas_text_cut(canvas, inside, 1, 1, inside.columns - 1, false, INK_DIM,

@@ -111,13 +111,14 @@ static void open_kernels(struct dashboard *dashboard, uint32_t op)
 /* A group's ops, an op's kernels, and of an op without kernels, and of a kernel, the layer. */
 static void drill_down(struct dashboard *dashboard, const struct rollup *rollup)
 {
-    const struct row_list *list = shown_list(dashboard);
+    struct row_list *list = shown_list(dashboard);
     if (shows_tree(dashboard)) {
         toggle_node(dashboard);
         return;
     }
     if (dashboard->view == VIEW_MEMORY || dashboard->view == VIEW_LOSS || list->selected >= list->count) return;
-    const struct op_row *row = &list->rows[list->selected];
+    const struct op_row *row = row_list_show(list, rollup, list->selected, 1);
+    if (!row) return;
     if (dashboard->group != GROUP_OP)
         open_group(dashboard, row);
     else if (dashboard->view == VIEW_KERNELS)

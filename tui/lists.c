@@ -1,5 +1,6 @@
 /* The two lists: ops and layers. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,13 +17,24 @@ size_t panel_scroll(size_t scroll, size_t selected, size_t count, size_t rows)
     return scroll + rows > count ? count - rows : scroll;
 }
 
+size_t panel_show_lines(struct dashboard *dashboard, struct row_list *list, struct rect inside)
+{
+    size_t rows = inside.rows - 1;
+    list->scroll = panel_scroll(list->scroll, list->selected, list->count, rows);
+    dashboard->page_rows = rows;
+    dashboard->list_row = inside.row + 1;
+    return list->count - list->scroll < rows ? list->count - list->scroll : rows;
+}
+
+const char *panel_share_title(const struct row_list *list) { return list->step_ns ? "Step %" : "Time %"; }
+
 /* ---- Ops ---- */
 
 /* Number columns, the most important ones first: where they do not all fit, the last ones are left out. COLUMN_PEAK,
  * what the row's FLOPs or bytes take at the device's peaks over what they took, is left out where peaks are unknown. */
 enum op_column {
     COLUMN_PART,
-    COLUMN_TOTAL,
+    COLUMN_STEP,
     COLUMN_MEAN,
     COLUMN_PEAK,
     COLUMN_P50,
@@ -35,8 +47,8 @@ enum op_column {
 static const struct {
     const char *title;
     uint32_t width;
-} op_columns[OP_COLUMNS] = {{"Time %", 6}, {"Total", 8}, {"Mean", 8},   {"Peak", 8}, {"p50", 8},
-                            {"p99", 8},    {"Count", 8}, {"FLOP/s", 8}, {"B/s", 8}};
+} op_columns[OP_COLUMNS] = {{"Step %", 6}, {"A step", 8}, {"Mean", 8},   {"Peak", 8}, {"p50", 8},
+                            {"p99", 8},    {"Count", 8},  {"FLOP/s", 8}, {"B/s", 8}};
 
 #define ALWAYS     3  /* number columns that leave only LEAST_TEXT to the text */
 #define LEAST_TEXT 14 /* a kind's beginning */
@@ -101,12 +113,24 @@ static const char *write_peak(const struct op_row *row, char text[UNITS_TEXT])
     return text;
 }
 
-static const char *write_cell(enum op_column column, const struct op_row *row, uint64_t all_ns, char text[UNITS_TEXT])
+static const char *write_share(double share, char text[UNITS_TEXT])
 {
-    if (column != COLUMN_COUNT && (row->count == 0 || all_ns == 0)) return unknown;
+    if (!isfinite(share)) return unknown;
+    snprintf(text, UNITS_TEXT, "%.1f", 100 * share);
+    return text;
+}
+
+static const char *write_step(uint64_t total_ns, uint64_t timed_steps, char text[UNITS_TEXT])
+{
+    return timed_steps ? format_ns(total_ns / timed_steps, text) : unknown;
+}
+
+static const char *write_cell(enum op_column column, const struct op_row *row, char text[UNITS_TEXT])
+{
+    if (column != COLUMN_COUNT && row->count == 0) return unknown;
     switch (column) {
-    case COLUMN_PART: snprintf(text, UNITS_TEXT, "%.1f", 100.0 * (double)row->total_ns / (double)all_ns); break;
-    case COLUMN_TOTAL: format_ns(row->total_ns, text); break;
+    case COLUMN_PART: return write_share(row->step_share, text);
+    case COLUMN_STEP: return write_step(row->total_ns, row->timed_steps, text);
     case COLUMN_MEAN: format_ns(row->total_ns / row->count, text); break;
     case COLUMN_P50: format_ns(row->p50_ns, text); break;
     case COLUMN_PEAK: return write_peak(row, text);
@@ -123,8 +147,8 @@ static void draw_op_head(const struct dashboard *dashboard, struct canvas *canva
                          const struct op_table *t)
 {
     static const enum op_column sorted_by[OP_SORTS] = {
-        [SORT_TOTAL] = COLUMN_TOTAL, [SORT_MEAN] = COLUMN_MEAN, [SORT_P99] = COLUMN_P99, [SORT_COUNT] = COLUMN_COUNT,
-        [SORT_RATE] = COLUMN_FLOPS,  [SORT_ORDER] = OP_COLUMNS, [SORT_NAME] = OP_COLUMNS};
+        [SORT_TOTAL] = COLUMN_STEP, [SORT_MEAN] = COLUMN_MEAN, [SORT_P99] = COLUMN_P99, [SORT_COUNT] = COLUMN_COUNT,
+        [SORT_RATE] = COLUMN_FLOPS, [SORT_ORDER] = OP_COLUMNS, [SORT_NAME] = OP_COLUMNS};
     uint32_t end = t->devices ? DEVICE : 0, at = t->text;
     if (t->devices) canvas_text_right(canvas, area, 0, end - 1, INK_DIM, "Dev");
     for (uint32_t i = 0; i < t->numbers; i++) {
@@ -132,7 +156,7 @@ static void draw_op_head(const struct dashboard *dashboard, struct canvas *canva
         bool sorted = sorted_by[dashboard->sort] == column;
         end += op_columns[column].width;
         canvas_text_right(canvas, area, 0, end, sorted ? INK_TITLE : INK_DIM, "%s%s", sorted ? "▼" : "",
-                          op_columns[column].title);
+                          column == COLUMN_PART ? panel_share_title(&dashboard->ops) : op_columns[column].title);
     }
     if (t->pass) canvas_text(canvas, area, 0, at, INK_DIM, "Pass");
     if (t->pass) at += t->pass + 1;
@@ -161,7 +185,7 @@ static void draw_op_text(struct canvas *canvas, struct rect area, uint32_t line,
 }
 
 static void draw_op_row(struct canvas *canvas, struct rect area, uint32_t line, const struct op_row *row,
-                        uint64_t all_ns, const struct op_table *t)
+                        const struct op_table *t)
 {
     uint32_t end = 0;
     if (t->devices) {
@@ -171,7 +195,7 @@ static void draw_op_row(struct canvas *canvas, struct rect area, uint32_t line, 
     for (uint32_t i = 0; i < t->numbers; i++) {
         char text[UNITS_TEXT];
         end += op_columns[t->columns[i]].width;
-        canvas_text_right(canvas, area, line, end, INK_PLAIN, "%s", write_cell(t->columns[i], row, all_ns, text));
+        canvas_text_right(canvas, area, line, end, INK_PLAIN, "%s", write_cell(t->columns[i], row, text));
     }
     draw_op_text(canvas, area, line, row, t);
 }
@@ -200,18 +224,15 @@ void panel_ops(struct dashboard *dashboard, const struct rollup *rollup, struct 
     if (inside.rows < 2) return;
     bool peaks = rollup->devices[0].peak_flops > 0 || rollup->devices[0].peak_bandwidth > 0;
     struct op_table table = arrange_ops(inside.columns, apart && rollup->device_count > 1, peaks);
-    size_t rows = inside.rows - 1;
-    uint64_t all_ns = dashboard->ops.all_ns;
+    struct row_list *list = &dashboard->ops;
     draw_op_head(dashboard, canvas, inside, &table);
-    dashboard->ops.scroll = panel_scroll(dashboard->ops.scroll, dashboard->ops.selected, dashboard->ops.count, rows);
-    dashboard->page_rows = rows;
-    dashboard->list_row = inside.row + 1;
-    for (size_t i = 0; i < rows && dashboard->ops.scroll + i < dashboard->ops.count; i++) {
-        draw_op_row(canvas, inside, (uint32_t)i + 1, &dashboard->ops.rows[dashboard->ops.scroll + i], all_ns, &table);
-        if (dashboard->ops.scroll + i == dashboard->ops.selected)
-            canvas_style(canvas, inside, (uint32_t)i + 1, true, true);
+    size_t shown = panel_show_lines(dashboard, list, inside);
+    const struct op_row *lines = row_list_show(list, rollup, list->scroll, shown);
+    for (uint32_t i = 0; lines && i < shown; i++) {
+        draw_op_row(canvas, inside, i + 1, &lines[i], &table);
+        if (list->scroll + i == list->selected) canvas_style(canvas, inside, i + 1, true, true);
     }
-    if (dashboard->ops.count == 0)
+    if (list->count == 0)
         canvas_text(canvas, inside, 1, 1, INK_DIM,
                     rollup->op_count ? "no op matches the filter" : "no op has been timed yet");
 }
@@ -234,7 +255,7 @@ static void draw_pass_bar(struct canvas *canvas, struct rect area, uint32_t line
     }
 }
 
-#define NODE_TOTAL 10 /* cells */
+#define NODE_STEP 10 /* cells */
 
 static uint32_t bar_columns(struct rect area) { return area.columns > 60 ? area.columns / 4 : 0; }
 
@@ -245,18 +266,21 @@ static uint32_t numbers_end(struct rect area)
     return area.columns > bar ? area.columns - bar - (bar ? 1 : 0) : 0;
 }
 
-static void draw_layers_head(struct canvas *canvas, struct rect area)
+static void draw_layers_head(const struct dashboard *dashboard, struct canvas *canvas, struct rect area)
 {
     uint32_t numbers = numbers_end(area);
     if (numbers > 24) canvas_text(canvas, area, 0, 2, INK_DIM, "Layer");
-    canvas_text_right(canvas, area, 0, numbers, INK_DIM, "Total");
-    canvas_text_right(canvas, area, 0, numbers > NODE_TOTAL ? numbers - NODE_TOTAL : 0, INK_DIM, "Time %%");
+    canvas_text_right(canvas, area, 0, numbers, INK_DIM, "A step");
+    canvas_text_right(canvas, area, 0, numbers > NODE_STEP ? numbers - NODE_STEP : 0, INK_DIM, "%s",
+                      panel_share_title(&dashboard->ops));
 }
 
-static void draw_node(struct canvas *canvas, struct rect area, uint32_t line, const struct tree_node *node,
-                      const struct rollup *rollup, uint64_t all_ns)
+static void draw_node(const struct dashboard *dashboard, struct canvas *canvas, struct rect area, uint32_t line,
+                      const struct tree_node *node, const struct rollup *rollup)
 {
-    char total[16];
+    char text[UNITS_TEXT];
+    const struct row_list *list = &dashboard->ops;
+    const uint64_t steps = row_list_steps(list, node->devices);
     uint32_t indent = 2 * (node->depth - 1), bar = bar_columns(area), numbers = numbers_end(area);
     struct rect names = {area.row, area.column, area.rows, numbers > 18 ? numbers - 17 : 0};
     if (node->first_child != TREE_NONE)
@@ -266,14 +290,14 @@ static void draw_node(struct canvas *canvas, struct rect area, uint32_t line, co
     snprintf(name.text, sizeof name.text, "%.*s", (int)node->length, node->name);
     canvas_text_cut(canvas, names, line, indent + 2, names.columns > indent + 2 ? names.columns - indent - 2 : 0, false,
                     ink, name.text);
-    if (node->count == 0 || all_ns == 0) {
+    if (node->count == 0) {
         canvas_text_right(canvas, area, line, numbers, INK_PLAIN, "%s", unknown);
         return;
     }
-    canvas_text_right(canvas, area, line, numbers, INK_PLAIN, "%s", format_ns(node->total_ns, total));
-    canvas_text_right(canvas, area, line, numbers > NODE_TOTAL ? numbers - NODE_TOTAL : 0, INK_PLAIN, "%.1f",
-                      100.0 * (double)node->total_ns / (double)all_ns);
-    if (bar) draw_pass_bar(canvas, area, line, numbers + 1, bar, node, all_ns);
+    canvas_text_right(canvas, area, line, numbers, INK_PLAIN, "%s", write_step(node->total_ns, steps, text));
+    canvas_text_right(canvas, area, line, numbers > NODE_STEP ? numbers - NODE_STEP : 0, INK_PLAIN, "%s",
+                      write_share(row_list_share(list, node->total_ns, steps), text));
+    if (bar) draw_pass_bar(canvas, area, line, numbers + 1, bar, node, dashboard->tree.nodes[0].total_ns);
 }
 
 void panel_layers(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area)
@@ -286,16 +310,15 @@ void panel_layers(struct dashboard *dashboard, const struct rollup *rollup, stru
         dashboard->tree_selected = tree->visible_count ? tree->visible_count - 1 : 0;
     if (inside.rows < 2) return;
     size_t rows = inside.rows - 1;
-    draw_layers_head(canvas, inside);
+    draw_layers_head(dashboard, canvas, inside);
     dashboard->tree_scroll = panel_scroll(dashboard->tree_scroll, dashboard->tree_selected, tree->visible_count, rows);
     if (active) {
         dashboard->page_rows = rows;
         dashboard->list_row = inside.row + 1;
     }
-    uint64_t all_ns = tree->node_count ? tree->nodes[0].total_ns : 0;
     for (size_t i = 0; i < rows && dashboard->tree_scroll + i < tree->visible_count; i++) {
         size_t line = dashboard->tree_scroll + i;
-        draw_node(canvas, inside, (uint32_t)i + 1, &tree->nodes[tree->visible[line]], rollup, all_ns);
+        draw_node(dashboard, canvas, inside, (uint32_t)i + 1, &tree->nodes[tree->visible[line]], rollup);
         if (active && line == dashboard->tree_selected) canvas_style(canvas, inside, (uint32_t)i + 1, true, true);
     }
 }

@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,16 +72,6 @@ static int compare_ops(const void *a, const void *b, void *context)
     return order ? order : (x > y) - (x < y);
 }
 
-static bool add_row(struct row_list *list, struct op_row row, struct error *err)
-{
-    void *rows = list->rows;
-    if (!mem_grow(MEM_SCREEN, &rows, &list->capacity, list->count + 1, sizeof row))
-        return error_memory(err, list->count * sizeof row, "the op table");
-    list->rows = rows;
-    list->rows[list->count++] = row;
-    return true;
-}
-
 /* What an op does not share with its group becomes unknown. Amounts add up here; fill_rates makes rates of them. */
 static void merge_op(struct op_row *into, const struct rollup_op *op)
 {
@@ -132,52 +123,135 @@ static struct op_row begin_row(const struct rollup *rollup, const struct rollup_
     return row;
 }
 
-/* One line from ops of one group. */
-static bool add_group(struct row_list *list, const struct rollup *rollup, const struct rollup_op *const *ops,
-                      size_t count, bool kernels, struct error *err)
+/* From the times of several ops, or of one alone. */
+static uint64_t percentile_of(const struct rollup_op *const *ops, size_t count, const struct rollup_times *times,
+                              double fraction)
 {
-    const struct rollup_op *first = ops[0];
-    struct op_row row = begin_row(rollup, first, kernels);
-    struct rollup_times times;
-    times.ops = 0;
-    if (count > 1) times = (struct rollup_times){0};
-    for (size_t i = 0; i < count; i++) {
-        merge_op(&row, ops[i]);
-        if (kernels) merge_kernel(&row, kernel_of(ops[i]));
-        if (count > 1) rollup_times_add(&times, ops[i]);
-    }
-    row.p50_ns = count > 1 ? rollup_times_percentile_ns(&times, 0.5) : rollup_percentile_ns(first, 0.5);
-    row.p99_ns = count > 1 ? rollup_times_percentile_ns(&times, 0.99) : rollup_percentile_ns(first, 0.99);
-    fill_rates(&row, rollup);
-    return add_row(list, row, err);
+    return count > 1 ? rollup_times_percentile_ns(times, fraction) : rollup_percentile_ns(ops[0], fraction);
 }
 
-static bool add_groups(const struct dashboard *dashboard, const struct rollup *rollup, struct row_list *list,
-                       bool kernels, struct error *err)
+static void put_together(struct rollup_times *times, const struct rollup_op *const *ops, size_t count)
 {
-    struct grouping by = {dashboard->group, dashboard_devices_apart(dashboard), kernels};
+    *times = (struct rollup_times){0};
+    for (size_t i = 0; i < count; i++) rollup_times_add(times, ops[i]);
+}
+
+uint64_t row_list_steps(const struct row_list *list, uint64_t devices)
+{
+    uint64_t steps = 0;
+    for (uint32_t d = 0; d < ROLLUP_MOST_DEVICES; d++)
+        if (devices >> d & 1) steps += list->timed_steps[d];
+    return steps;
+}
+
+/* One line from ops of one group. */
+static struct op_row make_row(const struct row_list *list, const struct rollup *rollup, const struct row_line *line)
+{
+    const struct rollup_op *const *ops = list->members + line->begin;
+    struct op_row row = begin_row(rollup, ops[0], list->kernels);
+    struct rollup_times times;
+    if (line->members > 1) put_together(&times, ops, line->members);
+    for (size_t i = 0; i < line->members; i++) {
+        merge_op(&row, ops[i]);
+        if (list->kernels) merge_kernel(&row, kernel_of(ops[i]));
+    }
+    row.p50_ns = percentile_of(ops, line->members, &times, 0.5);
+    row.p99_ns = percentile_of(ops, line->members, &times, 0.99);
+    fill_rates(&row, rollup);
+    row.timed_steps = row_list_steps(list, row.devices);
+    row.step_share = row_list_share(list, row.total_ns, row.timed_steps);
+    return row;
+}
+
+const struct op_row *row_list_show(struct row_list *list, const struct rollup *rollup, size_t first, size_t count)
+{
+    void *rows = list->shown;
+    if (list->shown_count == count && list->shown_first == first && rows) return rows;
+    list->shown_count = 0;
+    if (!mem_grow(MEM_SCREEN, &rows, &list->shown_capacity, count ? count : 1, sizeof *list->shown)) return NULL;
+    list->shown = rows;
+    for (size_t i = 0; i < count; i++) list->shown[i] = make_row(list, rollup, &list->lines[first + i]);
+    list->shown_first = first;
+    list->shown_count = count;
+    return list->shown;
+}
+
+/* ---- Lines ---- */
+
+/* By what a line is sorted where that is a number. */
+static double key_of(const struct rollup_op *const *ops, size_t count, enum op_sort sort)
+{
+    struct rollup_times times;
+    uint64_t runs = 0, ns = 0;
+    double flops = 0;
+    if (sort == SORT_ORDER || sort == SORT_NAME) return 0;
+    for (size_t i = 0; i < count; i++) {
+        runs += ops[i]->count;
+        ns += ops[i]->total_ns;
+        flops += (double)ops[i]->flops * (double)ops[i]->count;
+    }
+    if (sort == SORT_TOTAL) return (double)ns;
+    if (sort == SORT_COUNT) return (double)runs;
+    if (sort == SORT_MEAN) return runs ? (double)ns / (double)runs : 0;
+    if (sort == SORT_RATE) return ns ? flops / (double)ns : 0;
+    if (count > 1) put_together(&times, ops, count);
+    return (double)percentile_of(ops, count, &times, 0.99);
+}
+
+static bool add_line(struct row_list *list, struct row_line line, struct error *err)
+{
+    void *lines = list->lines;
+    if (!mem_grow(MEM_SCREEN, &lines, &list->capacity, list->count + 1, sizeof line))
+        return error_memory(err, list->count * sizeof line, "the op table");
+    list->lines = lines;
+    list->lines[list->count++] = line;
+    return true;
+}
+
+static bool add_lines(const struct dashboard *dashboard, struct row_list *list, struct error *err)
+{
+    struct grouping by = {dashboard->group, dashboard_devices_apart(dashboard), list->kernels};
     const struct rollup_op **ops = list->members;
     bool one_by_one = by.group == GROUP_OP && by.devices_apart;
+    enum op_sort sort = dashboard_sort(dashboard, list->kernels);
     if (!one_by_one) qsort_r(ops, list->member_count, sizeof *ops, compare_ops, &by);
     for (size_t i = 0, next; i < list->member_count; i = next) {
         next = i + 1;
         while (!one_by_one && next < list->member_count && compare_groups(ops[i], ops[next], &by) == 0) next++;
-        TRY(add_group(list, rollup, ops + i, next - i, kernels, err));
+        const struct row_line line = {key_of(ops + i, next - i, sort), (uint32_t)i, (uint32_t)(next - i)};
+        TRY(add_line(list, line, err));
     }
     return true;
 }
 
 /* ---- Order ---- */
 
-static double mean_ns(const struct op_row *row) { return row->count ? (double)row->total_ns / (double)row->count : 0; }
-
-static int by_number(double a, double b) { return (a < b) - (a > b); /* largest first */ }
-
-/* By the first name that both have. */
-static int compare_texts(const char *a, const char *b, const char *a_kind, const char *b_kind)
+/* What all ops of a line have in common; NULL where they differ. */
+static const char *common(const struct row_list *list, const struct row_line *line,
+                          const char *(*name_of)(const struct rollup_op *op))
 {
-    if (a && b) return strcmp(a, b);
-    return a_kind && b_kind ? strcmp(a_kind, b_kind) : 0;
+    const char *name = name_of(list->members[line->begin]);
+    for (size_t i = 1; name && i < line->members; i++) {
+        const char *other = name_of(list->members[line->begin + i]);
+        if (other != name && strcmp(other, name) != 0) name = NULL;
+    }
+    return name;
+}
+
+static const char *layer_of(const struct rollup_op *op) { return op->layer; }
+static const char *kind_of(const struct rollup_op *op) { return op->kind; }
+static const char *name_of(const struct rollup_op *times) { return kernel_of(times)->name; }
+
+/* By the first name that both have: a kernel's own, the layer, the kind. */
+static int compare_lines_by_name(const struct row_list *list, const struct row_line *a, const struct row_line *b)
+{
+    const char *(*const names[])(const struct rollup_op *) = {name_of, layer_of, kind_of};
+    for (size_t i = list->kernels ? 0 : 1; i < sizeof names / sizeof names[0]; i++) {
+        const char *x = common(list, a, names[i]), *y = common(list, b, names[i]);
+        int order = x && y ? strcmp(x, y) : 0;
+        if (order != 0 || (x && y && i > 0)) return order;
+    }
+    return 0;
 }
 
 enum op_sort dashboard_sort(const struct dashboard *dashboard, bool kernels)
@@ -185,24 +259,20 @@ enum op_sort dashboard_sort(const struct dashboard *dashboard, bool kernels)
     return kernels && dashboard->sort == SORT_RATE ? SORT_TOTAL : dashboard->sort;
 }
 
-static int compare_rows(const void *a, const void *b, void *context)
+struct order {
+    const struct row_list *list;
+    bool names;
+};
+
+/* Equal ones stay in the order of their ops. */
+static int compare_lines(const void *a, const void *b, void *context)
 {
-    const struct op_row *x = a, *y = b;
-    int order = 0;
-    switch (*(const enum op_sort *)context) {
-    case SORT_TOTAL: order = by_number((double)x->total_ns, (double)y->total_ns); break;
-    case SORT_MEAN: order = by_number(mean_ns(x), mean_ns(y)); break;
-    case SORT_P99: order = by_number((double)x->p99_ns, (double)y->p99_ns); break;
-    case SORT_COUNT: order = by_number((double)x->count, (double)y->count); break;
-    case SORT_RATE: order = by_number(x->flops_per_second, y->flops_per_second); break;
-    case SORT_NAME:
-        if (x->name && y->name) order = strcmp(x->name, y->name);
-        if (order == 0) order = compare_texts(x->layer, y->layer, x->kind, y->kind);
-        break;
-    case SORT_ORDER:
-    case OP_SORTS: break;
-    }
-    return order ? order : (x->first > y->first) - (x->first < y->first);
+    const struct row_line *x = a, *y = b;
+    const struct order *by = context;
+    int order = (x->key < y->key) - (x->key > y->key);
+    if (order == 0 && by->names) order = compare_lines_by_name(by->list, x, y);
+    const struct rollup_op *first = by->list->members[x->begin], *other = by->list->members[y->begin];
+    return order ? order : (first > other) - (first < other);
 }
 
 /* Room for that many members, none of them there yet. */
@@ -216,25 +286,38 @@ static bool begin_members(struct row_list *list, size_t most, struct error *err)
     return true;
 }
 
-static bool make_rows(const struct dashboard *dashboard, const struct rollup *rollup, struct row_list *list,
-                      bool kernels, struct error *err)
+static bool make_lines(const struct dashboard *dashboard, struct row_list *list, struct error *err)
 {
-    enum op_sort sort = dashboard_sort(dashboard, kernels);
-    TRY(add_groups(dashboard, rollup, list, kernels, err));
-    if (list->count > 0) qsort_r(list->rows, list->count, sizeof *list->rows, compare_rows, &sort);
+    struct order by = {list, dashboard_sort(dashboard, list->kernels) == SORT_NAME};
+    TRY(add_lines(dashboard, list, err));
+    if (list->count > 0) qsort_r(list->lines, list->count, sizeof *list->lines, compare_lines, &by);
     return true;
+}
+
+static void begin_list(struct row_list *list, const struct rollup *rollup, bool kernels)
+{
+    list->count = list->shown_count = 0;
+    list->kernels = kernels;
+    list->all_ns = kernels ? rollup_kernels_ns(rollup) : rollup_total_ns(rollup);
+    list->step_ns = rollup->parts.steps ? (uint64_t)rollup->parts.ns : 0;
+    rollup_timed_steps(rollup, list->timed_steps);
+}
+
+double row_list_share(const struct row_list *list, uint64_t total_ns, uint64_t timed_steps)
+{
+    if (list->step_ns && timed_steps) return (double)total_ns / (double)timed_steps / (double)list->step_ns;
+    return list->all_ns && !list->step_ns ? (double)total_ns / (double)list->all_ns : (double)NAN;
 }
 
 bool rows_update(struct dashboard *dashboard, const struct rollup *rollup, struct error *err)
 {
     struct row_list *list = &dashboard->ops;
-    list->count = 0;
-    list->all_ns = rollup_total_ns(rollup);
+    begin_list(list, rollup, false);
     if (rollup->op_count == 0) return true;
     TRY(begin_members(list, rollup->op_count, err));
     for (size_t i = 0; i < rollup->op_count; i++)
         if (passes_filter(dashboard->filter, &rollup->ops[i])) list->members[list->member_count++] = &rollup->ops[i];
-    return make_rows(dashboard, rollup, list, false, err);
+    return make_lines(dashboard, list, err);
 }
 
 /* ---- Kernels ---- */
@@ -255,33 +338,22 @@ static bool shows_kernel(const struct dashboard *dashboard, const struct rollup 
     return passes_filter(dashboard->filter, &kernel->times) || strcasestr(kernel->name, dashboard->filter) != NULL;
 }
 
-static void count_steps(const struct rollup *rollup, struct row_list *list)
-{
-    uint64_t steps[ROLLUP_MOST_DEVICES] = {0};
-    for (uint32_t d = 0; d < rollup->device_count; d++) steps[d] = rollup_timed_steps(rollup, d);
-    for (size_t i = 0; i < list->count; i++)
-        for (uint32_t d = 0; d < ROLLUP_MOST_DEVICES; d++)
-            if (list->rows[i].devices >> d & 1) list->rows[i].timed_steps += steps[d];
-}
-
 bool rows_update_kernels(struct dashboard *dashboard, const struct rollup *rollup, struct error *err)
 {
     struct row_list *list = &dashboard->kernels;
-    list->count = 0;
-    list->all_ns = rollup_kernels_ns(rollup);
+    begin_list(list, rollup, true);
     if (rollup->kernel_count == 0) return true;
     TRY(begin_members(list, rollup->kernel_count, err));
     for (size_t i = 0; i < rollup->kernel_count; i++)
         if (shows_kernel(dashboard, rollup, &rollup->kernels[i]))
             list->members[list->member_count++] = &rollup->kernels[i].times;
-    TRY(make_rows(dashboard, rollup, list, true, err));
-    count_steps(rollup, list);
-    return true;
+    return make_lines(dashboard, list, err);
 }
 
 void rows_finish(struct row_list *list)
 {
-    mem_free(list->rows);
+    mem_free(list->lines);
+    mem_free(list->shown);
     mem_free((void *)list->members);
     *list = (struct row_list){0};
 }

@@ -113,12 +113,13 @@ static void add_up(struct tree *tree, const struct rollup *rollup)
     for (size_t i = 0; i < tree->node_count; i++) {
         struct tree_node *n = &tree->nodes[i];
         memset(n->ns, 0, sizeof n->ns);
-        n->total_ns = n->count = 0;
+        n->total_ns = n->count = n->devices = 0;
     }
     for (size_t i = 0; i < tree->op_count; i++) {
         struct tree_node *n = &tree->nodes[tree->leaves[i]];
         n->total_ns += rollup->ops[i].total_ns;
         n->count += rollup->ops[i].count;
+        n->devices |= UINT64_C(1) << rollup->ops[i].device;
     }
     for (size_t i = tree->node_count; i-- > 1;) {
         struct tree_node *n = &tree->nodes[i];
@@ -127,6 +128,7 @@ static void add_up(struct tree *tree, const struct rollup *rollup)
         for (int pass = 0; pass < TREE_PASSES; pass++) p->ns[pass] += n->ns[pass];
         p->total_ns += n->total_ns;
         p->count += n->count;
+        p->devices |= n->devices;
     }
 }
 

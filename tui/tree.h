@@ -22,6 +22,7 @@ struct tree_node {
     const char *pass; /* of a leaf, which is all ops of one layer, kind and pass, on whatever device; else NULL */
     bool open;
     uint64_t ns[TREE_PASSES], total_ns, count;
+    uint64_t devices; /* a bit each */
 };
 
 struct tree {

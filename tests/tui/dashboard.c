@@ -17,6 +17,13 @@ static struct dashboard ready(const struct rollup *rollup)
     return dashboard;
 }
 
+static const struct op_row *lines_of(struct row_list *list, const struct rollup *rollup)
+{
+    const struct op_row *lines = row_list_show(list, rollup, 0, list->count);
+    cr_assert(lines);
+    return lines;
+}
+
 static void press(struct dashboard *dashboard, const struct rollup *rollup, const char *keys)
 {
     for (; *keys; keys++) dashboard_key(dashboard, rollup, (uint32_t)*keys);
@@ -29,12 +36,12 @@ Test(dashboard, sorts_by_time_first)
     const struct rollup *rollup = example_rollup();
     struct dashboard dashboard = ready(rollup);
     cr_assert_eq(dashboard.ops.count, 7);
-    cr_assert_str_eq(dashboard.ops.rows[0].kind, "conv_bwd_weights");
-    cr_assert_str_eq(dashboard.ops.rows[6].kind, "sgd_update");
+    cr_assert_str_eq(lines_of(&dashboard.ops, rollup)[0].kind, "conv_bwd_weights");
+    cr_assert_str_eq(lines_of(&dashboard.ops, rollup)[6].kind, "sgd_update");
     for (enum op_sort sort = SORT_TOTAL; sort != SORT_ORDER; sort = (sort + 1) % OP_SORTS)
         press(&dashboard, rollup, "s");
     cr_assert_eq(dashboard.sort, SORT_ORDER);
-    for (uint32_t i = 0; i < 7; i++) cr_assert_eq(dashboard.ops.rows[i].first, i);
+    for (uint32_t i = 0; i < 7; i++) cr_assert_eq(lines_of(&dashboard.ops, rollup)[i].first, i);
     dashboard_finish(&dashboard);
 }
 
@@ -86,15 +93,16 @@ Test(dashboard, groups_add_up)
     press(&dashboard, rollup, "g");
     cr_assert_eq(dashboard.ops.count, 5, "two convolutions are one line, and so are bn forward and again");
     uint64_t total = 0;
-    for (size_t i = 0; i < dashboard.ops.count; i++) total += dashboard.ops.rows[i].total_ns;
+    for (size_t i = 0; i < dashboard.ops.count; i++) total += lines_of(&dashboard.ops, rollup)[i].total_ns;
     cr_assert_eq(total, rollup_total_ns(rollup));
     dashboard_finish(&dashboard);
 }
 
-static const struct op_row *find_row(const struct dashboard *dashboard, const char *name)
+static const struct op_row *find_row(struct dashboard *dashboard, const struct rollup *rollup, const char *name)
 {
+    const struct op_row *lines = lines_of(&dashboard->ops, rollup);
     for (size_t i = 0; i < dashboard->ops.count; i++) {
-        const struct op_row *row = &dashboard->ops.rows[i];
+        const struct op_row *row = &lines[i];
         const char *names[] = {NULL, row->kind, row->layer, row->pass};
         if (names[dashboard->group] && strcmp(names[dashboard->group], name) == 0) return row;
     }
@@ -124,7 +132,7 @@ Test(dashboard, groups_are_those_of_trace_stats_to_the_digit)
         cr_assert_eq(dashboard.ops.count, summary.count);
         for (size_t i = 0; i < summary.count; i++) {
             const struct summary_row *told = &summary.rows[i];
-            const struct op_row *shown = find_row(&dashboard, told->name);
+            const struct op_row *shown = find_row(&dashboard, rollup, told->name);
             cr_assert(shown, "%s", told->name);
             cr_expect_eq(shown->total_ns, told->total_ns);
             cr_expect_eq(shown->count, told->instances);
@@ -143,7 +151,7 @@ Test(dashboard, percentiles_of_a_group_are_of_all_its_times)
     example_ops[0].count = example_ops[0].histogram.buckets[0] = 990;
     struct dashboard dashboard = ready(rollup);
     press(&dashboard, rollup, "g");
-    const struct op_row *conv = find_row(&dashboard, "conv"); /* 990 times 1 ms, 10 times 3 ms */
+    const struct op_row *conv = find_row(&dashboard, rollup, "conv"); /* 990 times 1 ms, 10 times 3 ms */
     cr_assert(conv);
     cr_expect(conv->p50_ns >= 1000000 && conv->p50_ns < 1030000, "%lu", (unsigned long)conv->p50_ns);
     cr_expect(conv->p99_ns >= 1000000 && conv->p99_ns <= 3000000, "%lu", (unsigned long)conv->p99_ns);
@@ -162,6 +170,44 @@ static void run_on_two_devices(struct rollup *rollup)
     rollup->op_count = 14;
 }
 
+/* Ten steps: an op of four micro-batches runs four times in each. */
+Test(dashboard, times_are_those_of_a_step)
+{
+    struct rollup *rollup = example_rollup();
+    struct rollup_op *op = &rollup->ops[2];
+    op->count *= 4;
+    op->total_ns *= 4;
+    struct dashboard dashboard = ready(rollup);
+    double ops_ns = (double)rollup_total_ns(rollup);
+    for (size_t i = 0; i < dashboard.ops.count; i++) {
+        const struct op_row *row = &lines_of(&dashboard.ops, rollup)[i];
+        cr_expect_eq(row->timed_steps, 10);
+        cr_expect_float_eq(row->step_share, (double)row->total_ns / ops_ns, 1e-9, "how long a step takes is unknown");
+    }
+    rollup->parts = (struct rollup_parts){.steps = 3, .ns = 20e6};
+    press(&dashboard, rollup, "g");
+    const struct op_row *row = find_row(&dashboard, rollup, rollup->ops[6].kind);
+    cr_assert(row);
+    cr_expect_float_eq(row->step_share, (double)row->total_ns / 10 / 20e6, 1e-9);
+    dashboard_finish(&dashboard);
+}
+
+/* Two devices that do the same in as many steps: a step of one of them is what the dashboard tells. */
+Test(dashboard, devices_together_are_told_as_one)
+{
+    struct rollup *rollup = example_rollup();
+    run_on_two_devices(rollup);
+    rollup->parts = (struct rollup_parts){.steps = 3, .ns = 20e6};
+    struct dashboard dashboard = ready(rollup);
+    press(&dashboard, rollup, "D");
+    const struct op_row *row = &lines_of(&dashboard.ops, rollup)[0];
+    cr_expect_eq(row->timed_steps, 20);
+    cr_expect_float_eq(row->step_share, 5e6 / 20e6, 1e-9);
+    const struct tree_node *root = &dashboard.tree.nodes[0];
+    cr_expect_eq(row_list_steps(&dashboard.ops, root->devices), 20);
+    dashboard_finish(&dashboard);
+}
+
 Test(dashboard, devices_are_apart_or_together_as_chosen)
 {
     struct rollup *rollup = example_rollup();
@@ -170,8 +216,8 @@ Test(dashboard, devices_are_apart_or_together_as_chosen)
     cr_expect_eq(dashboard.ops.count, 14);
     press(&dashboard, rollup, "D");
     cr_expect_eq(dashboard.ops.count, 7);
-    cr_expect_eq(dashboard.ops.rows[0].device, ROW_DEVICES);
-    cr_expect_eq(dashboard.ops.rows[0].count, 20);
+    cr_expect_eq(lines_of(&dashboard.ops, rollup)[0].device, ROW_DEVICES);
+    cr_expect_eq(lines_of(&dashboard.ops, rollup)[0].count, 20);
     press(&dashboard, rollup, "Dg");
     cr_expect_eq(dashboard.ops.count, 5);
     press(&dashboard, rollup, "D");
@@ -372,8 +418,9 @@ static struct rollup *with_peaks(double flops, double bandwidth)
 
 static void check_peak(double flops, double bandwidth, enum roofline_bound bound, double share)
 {
-    struct dashboard dashboard = ready(with_peaks(flops, bandwidth));
-    const struct op_row *row = &dashboard.ops.rows[0];
+    const struct rollup *rollup = with_peaks(flops, bandwidth);
+    struct dashboard dashboard = ready(rollup);
+    const struct op_row *row = &lines_of(&dashboard.ops, rollup)[0];
     cr_expect_eq(row->bound, bound);
     if (bound != ROOFLINE_UNKNOWN) cr_expect_float_eq(row->peak_share, share, 1e-6);
     dashboard_finish(&dashboard);
@@ -414,7 +461,7 @@ Test(kernels, are_listed_with_what_a_step_takes_of_them)
     press(&dashboard, rollup, "6");
     cr_assert_eq(dashboard.view, VIEW_KERNELS);
     cr_assert_eq(dashboard.kernels.count, EXAMPLE_KERNELS);
-    const struct op_row *rows = dashboard.kernels.rows;
+    const struct op_row *rows = lines_of(&dashboard.kernels, rollup);
     cr_assert_str_eq(rows[0].kind, "conv", "twice a step, it takes more than the longest one");
     cr_assert(rows[0].timed_steps == 10 && rows[0].count == 20 && rows[0].total_ns == 20 * 2900000ull);
     cr_assert_str_eq(rows[1].name, "conv_wgrad");
@@ -431,11 +478,11 @@ Test(kernels, of_one_name_are_put_together)
     struct dashboard dashboard = ready(rollup);
     press(&dashboard, rollup, "6g");
     cr_assert_eq(dashboard.kernels.count, 8, "two gemms, two bn_apply");
-    const struct op_row *gemm = &dashboard.kernels.rows[0];
+    const struct op_row *gemm = &lines_of(&dashboard.kernels, rollup)[0];
     cr_assert(gemm->ops == 2 && gemm->count == 30 && gemm->grid[0] == 0 && gemm->stream == 7 && !gemm->layer);
     press(&dashboard, rollup, "\n");
     cr_assert_eq(dashboard.kernels.count, 2, "Enter opens the group");
-    cr_assert_str_eq(dashboard.kernels.rows[1].layer, "stem/conv");
+    cr_assert_str_eq(lines_of(&dashboard.kernels, rollup)[1].layer, "stem/conv");
     dashboard_finish(&dashboard);
 }
 
@@ -451,9 +498,9 @@ Test(kernels, are_sorted_and_filtered_with_the_same_keys)
     dashboard_key(&dashboard, rollup, DASHBOARD_ESCAPE);
     press(&dashboard, rollup, "s");
     cr_assert_eq(dashboard.sort, SORT_MEAN);
-    cr_assert_str_eq(dashboard.kernels.rows[0].name, "conv_wgrad");
+    cr_assert_str_eq(lines_of(&dashboard.kernels, rollup)[0].name, "conv_wgrad");
     while (dashboard.sort != SORT_NAME) press(&dashboard, rollup, "s");
-    cr_assert_str_eq(dashboard.kernels.rows[0].name, "bn_apply_f32");
+    cr_assert_str_eq(lines_of(&dashboard.kernels, rollup)[0].name, "bn_apply_f32");
     dashboard_finish(&dashboard);
 }
 
@@ -462,12 +509,12 @@ Test(kernels, enter_goes_from_an_op_to_its_kernels_and_on_to_its_layer)
     const struct rollup *rollup = example_gpu_rollup();
     struct dashboard dashboard = ready(rollup);
     press(&dashboard, rollup, "2/bn\n");
-    cr_assert_str_eq(dashboard.ops.rows[0].pass, "forward");
+    cr_assert_str_eq(lines_of(&dashboard.ops, rollup)[0].pass, "forward");
     press(&dashboard, rollup, "\n");
     cr_assert_eq(dashboard.view, VIEW_KERNELS);
     cr_assert_eq(dashboard.kernels.count, 2);
-    cr_assert_str_eq(dashboard.kernels.rows[0].name, "bn_sums_f32");
-    cr_assert_str_eq(dashboard.kernels.rows[1].name, "bn_apply_f32");
+    cr_assert_str_eq(lines_of(&dashboard.kernels, rollup)[0].name, "bn_sums_f32");
+    cr_assert_str_eq(lines_of(&dashboard.kernels, rollup)[1].name, "bn_apply_f32");
     press(&dashboard, rollup, "j\n");
     cr_assert_eq(dashboard.view, VIEW_LAYERS);
     cr_assert_eq(dashboard.tree.nodes[dashboard.tree.visible[dashboard.tree_selected]].op, 2);
@@ -514,7 +561,7 @@ static const char *line_of(const struct text *text, uint32_t row, char *out, siz
 
 static size_t count_numbers(const char *head)
 {
-    static const char *const titles[] = {"Time %", "Total", "Mean", "p50", "p99", "Count", "FLOP/s", "B/s"};
+    static const char *const titles[] = {"Time %", "A step", "Mean", "p50", "p99", "Count", "FLOP/s", "B/s"};
     size_t count = 0;
     while (count < 8 && strstr(head, titles[count])) count++;
     for (size_t i = count; i < 8; i++) cr_assert(!strstr(head, titles[i]), "out of order: %s", head);
@@ -638,6 +685,7 @@ Test(screens, a_kernels_name_is_cut_in_the_middle_and_what_is_unknown_is_no_numb
 {
     struct rollup *rollup = example_gpu_rollup();
     for (int i = 8; i < 10; i++) rollup->kernels[i].op = TRACE_NO_OWNER, rollup->kernels[i].times.pass = "";
+    for (size_t i = 0; i < rollup->op_count; i++) rollup->ops[i].count = 0;
     struct dashboard dashboard;
     struct error err = {0};
     char line[600];
