@@ -1,5 +1,6 @@
 /* `fathom eval`: the error of a trained net on a dataset. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -43,8 +44,9 @@ static const char *const eval_manual[] = {
     "                        multiple of 32 (of 8 in nets for 32 x 32), at most four\n"
     "                        times the shorter one\n"
     "    --json              one JSON object: model, checkpoint, step, data, images,\n"
-    "                        crops, loss, top1_error, top5_error, skipped; with\n"
-    "                        --scales scales, plans, planned_bytes in place of crops\n"
+    "                        crops, loss, top1_error, top5_error (of more than five\n"
+    "                        classes), skipped; with --scales scales, plans,\n"
+    "                        planned_bytes in place of crops\n"
     "    --strict            an image that cannot be decoded is a failure; else it is\n"
     "                        skipped and named\n"
     "    -b, --batch N       images at once; 32 if not given\n",
@@ -85,7 +87,7 @@ static void print_score(const struct scoring *s, const char *data, const char *h
     printf("on %s test image%s of %s%s\n", units_format_count(score->images, text), score->images == 1 ? "" : "s",
            PRINTABLE(data), how);
     printf("  top-1 error  %.2f %%\n", 100 * score->top1_error);
-    printf("  top-5 error  %.2f %%\n", 100 * score->top5_error);
+    if (!isnan(score->top5_error)) printf("  top-5 error  %.2f %%\n", 100 * score->top5_error);
     printf("  loss         %.4f\n", score->loss);
     if (!s->known) puts("  the scale of the images is this dataset's: the run has not kept its own");
 }
@@ -94,10 +96,11 @@ static void print_score(const struct scoring *s, const char *data, const char *h
 static void print_score_json(const struct scoring *s, const char *data, json_t *how, const struct score *score)
 {
     json_t *object =
-        json_pack("{s:s, s:o, s:o, s:o, s:I, s:f, s:f, s:f, s:I}", "model", s->checkpoint.spec.name, "checkpoint",
+        json_pack("{s:s, s:o, s:o, s:o, s:I, s:f, s:f, s:o*, s:I}", "model", s->checkpoint.spec.name, "checkpoint",
                   json_text(s->train.checkpoint), "step", scoring_step(s), "data", json_text(data), "images",
                   (json_int_t)score->images, "loss", score->loss, "top1_error", score->top1_error, "top5_error",
-                  score->top5_error, "skipped", (json_int_t)broken_images_count(s->train.options.broken));
+                  isnan(score->top5_error) ? NULL : json_real(score->top5_error), "skipped",
+                  (json_int_t)broken_images_count(s->train.options.broken));
     json_object_update(object, how);
     json_decref(how);
     if (object) json_write(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));

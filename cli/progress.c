@@ -48,9 +48,9 @@ static void add_part(struct text *line, int part, const struct train_status *s)
     case EPOCH: add_number(line, "  epoch %.2f", s->epoch); break;
     case LOSS: add_number(line, "  loss %.4f", s->loss); break;
     case ERROR:
-        text_add(line, "  top-1/5 error ");
-        add_number(line, "%.1f", 100 * s->pass_top1);
-        add_number(line, "/%.1f %%", 100 * s->pass_top5);
+        text_add(line, "  top-1%s error ", s->has_top5 ? "/5" : "");
+        add_number(line, s->has_top5 ? "%.1f" : "%.1f %%", 100 * s->pass_top1);
+        if (s->has_top5) add_number(line, "/%.1f %%", 100 * s->pass_top5);
         break;
     case RATE: text_add(line, "  rate %.3g", s->learning_rate); break;
     case SPEED: add_number(line, "  %.4g images/s", s->images_per_second); break;
@@ -84,14 +84,22 @@ static void print_line(const struct train_status *s, bool terminal)
     }
 }
 
+/* Of few classes there is no top-5 error. */
+static void print_errors(double top1, double top5)
+{
+    printf("top-1 error %.2f %%", 100 * top1);
+    if (!isnan(top5)) printf(", top-5 error %.2f %%", 100 * top5);
+    putchar('\n');
+}
+
 static void print_evaluation(const struct train_status *s)
 {
     if (!isfinite(s->test_loss)) {
         printf("step %" PRIu64 ": the evaluation's loss is not finite: no test error is known\n", s->step);
         return;
     }
-    printf("step %" PRIu64 ": test loss %.4f, top-1 error %.2f %%, top-5 error %.2f %%\n", s->step, s->test_loss,
-           100 * s->top1_error, 100 * s->top5_error);
+    printf("step %" PRIu64 ": test loss %.4f, ", s->step, s->test_loss);
+    print_errors(s->top1_error, s->top5_error);
 }
 
 static void end_line(struct progress_line *p)
@@ -274,8 +282,10 @@ void progress_summary(const struct plan *plan, bool as_planned, const struct tra
            r->images_per_second);
     if (as_planned && plan->step_seconds > 0) print_step(plan, r);
     if (!isnan(r->loss)) printf("  loss    %.4f in the last step\n", r->loss);
-    if (!isnan(r->top1_error))
-        printf("  test    top-1 error %.2f %%, top-5 error %.2f %%\n", 100 * r->top1_error, 100 * r->top5_error);
+    if (!isnan(r->top1_error)) {
+        printf("  test    ");
+        print_errors(r->top1_error, r->top5_error);
+    }
     if (r->loss_scale > 0)
         printf("  scale   of the loss %g; %" PRIu64 " of all steps were skipped as gradients overflowed\n",
                r->loss_scale, r->skipped);

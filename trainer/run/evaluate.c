@@ -82,11 +82,11 @@ static void report(struct training *run, const struct evaluation *e)
     run->evaluated_step = run->done;
     status->test_loss = known ? e->loss / e->images : NAN;
     status->top1_error = known ? 1 - e->top1_hits / e->images : NAN;
-    status->top5_error = known ? 1 - e->top5_hits / e->images : NAN;
+    status->top5_error = known && status->has_top5 ? 1 - e->top5_hits / e->images : NAN;
     if (!known) return;
     run_report_metric(run, METRIC_TEST_LOSS, status->test_loss);
     run_report_metric(run, METRIC_TOP1_ERROR, status->top1_error);
-    run_report_metric(run, METRIC_TOP5_ERROR, status->top5_error);
+    if (status->has_top5) run_report_metric(run, METRIC_TOP5_ERROR, status->top5_error);
 }
 
 static bool begin_crops(struct evaluation *e, uint32_t batch, struct error *err)

@@ -213,7 +213,7 @@ void log_step(struct log *log, const struct train_status *status)
     if (status->evaluated) {
         put_real(log, "test_loss", status->test_loss);
         put_real(log, "top1_error", status->top1_error);
-        put_real(log, "top5_error", status->top5_error);
+        if (status->has_top5) put_real(log, "top5_error", status->top5_error);
     }
     put(log, "}\n");
     write_line(log);

@@ -168,10 +168,11 @@ static bool look_at_all(struct stretch *s, struct answers *answers, struct error
 static bool take_answer(const struct answers *answers, struct score *score, struct error *err)
 {
     if (!(answers->images > 0)) return error_set(err, ERROR_FAILED, "none of the test images can be decoded");
-    *score = (struct score){.images = (uint64_t)answers->images,
-                            .loss = answers->loss / answers->images,
-                            .top1_error = 1 - answers->top1_hits / answers->images,
-                            .top5_error = 1 - answers->top5_hits / answers->images};
+    *score =
+        (struct score){.images = (uint64_t)answers->images,
+                       .loss = answers->loss / answers->images,
+                       .top1_error = 1 - answers->top1_hits / answers->images,
+                       .top5_error = answers->classes < TOP5_CLASSES ? NAN : 1 - answers->top5_hits / answers->images};
     return score_check(score, err);
 }
 

@@ -18,6 +18,7 @@ struct training run_for_answers(const struct plan *plan, const struct backend *b
                              .device_count = (uint32_t)plan->device_count,
                              .seed = options->seed,
                              .saved = UINT64_MAX,
+                             .status = {.has_top5 = plan->spec.classes >= TOP5_CLASSES},
                              .evaluated_step = UINT64_MAX,
                              .most_in_flight = 1,
                              .schedule = schedule_begin()};

@@ -7,7 +7,7 @@
 
 struct score {
     uint64_t images; /* that were looked at */
-    double loss, top1_error, top5_error;
+    double loss, top1_error, top5_error; /* the last NAN of fewer than TOP5_CLASSES classes */
 };
 
 /* The error over the test images of options->dataset, of as many as evaluate_images says. options->weights is a

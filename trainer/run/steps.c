@@ -192,6 +192,7 @@ static void see_pace(struct training *run, double seconds)
     }
     pace_see_step(&run->pace, &course, run->done, seconds, top1, top5, images);
     pace_tell(&run->pace, &course, run->done, !run->options->repeat_batch, &run->status);
+    if (!run->status.has_top5) run->status.pass_top5 = NAN;
 }
 
 /* A step takes from when it was begun, or when the one before it had ended. */

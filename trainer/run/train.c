@@ -204,6 +204,7 @@ bool train_run(const struct plan *plan, const struct backend *backend, const str
                            .averaged = UINT64_MAX,
                            .evaluated_step = UINT64_MAX,
                            .best_error = NAN,
+                           .status = {.has_top5 = plan->spec.classes >= TOP5_CLASSES},
                            .schedule = schedule_begin()};
     struct train_result found = {.loss = NAN, .top1_error = NAN, .top5_error = NAN};
     uint64_t begin = clock_now_ns();

@@ -63,6 +63,29 @@ Test(photos, the_defaults_train)
     cr_assert_null(strstr(run->out, "step 4: test loss"));
 }
 
+/* Of three classes the top five are all of them. */
+Test(photos, of_few_classes_there_is_no_top_5_error)
+{
+    const struct cli_run *run = train("train resnet-20 --data %s --batch 6 --image-size 32 --iterations 2 --schedule "
+                                      "constant --evaluate-every 1 --run %s-run");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    has(run->out, "top-1 error ");
+    cr_expect(!strstr(run->out, "top-5") && !strstr(run->out, "top-1/5"), "%s", run->out);
+    static const char *const told[] = {"eval %s-run %s", "eval %s-run %s --json", "eval %s-run %s --json --scales 32",
+                                       "runs %s-run --json", "trace export --csv %s-run/run.trace -o -"};
+    for (size_t i = 0; i < sizeof told / sizeof told[0]; i++) {
+        run = train(told[i]);
+        cr_assert_eq(run->code, 0, "%s: %s", told[i], run->err);
+        bool null = strstr(run->out, "\"top5_error\": null");
+        cr_expect(null || (!strstr(run->out, "top5") && !strstr(run->out, "top-5")), "%s: %s", told[i], run->out);
+    }
+    char command[2 * HELP_PATH];
+    snprintf(command, sizeof command, "cd %s-run && grep -q top1_error log.jsonl && ! grep -q top5 log.jsonl", photos);
+    cr_expect_eq(system(command), 0);
+    snprintf(command, sizeof command, "rm -r %s-run", photos);
+    cr_expect_eq(system(command), 0);
+}
+
 /* Bytes that an op normalises are the same pictures: the lines that a run ends with have the same figures. */
 Test(photos, bytes_change_nothing)
 {
