@@ -77,12 +77,56 @@ static const char *const manual[] = {
     NULL,
 };
 
+/* ---- One line of the list ---- */
+
+static void add_length(struct text *row, const struct recipe *recipe, uint64_t count)
+{
+    char text[UNITS_TEXT];
+    const char *unit = recipe->iterations ? "iterations" : "epochs";
+    text_add(row, "%s %s", units_format_count(count, text), unit);
+}
+
+static void add_drops(struct text *row, const struct recipe *recipe)
+{
+    char text[UNITS_TEXT];
+    for (uint32_t i = 0; i < recipe->drop_count; i++) {
+        const char *before = i == 0 ? " after" : i + 1 < recipe->drop_count ? "," : " and";
+        text_add(row, "%s %s", before, units_format_count(recipe->drops[i], text));
+    }
+}
+
+static void add_rate(struct text *row, const struct recipe *recipe)
+{
+    text_add(row, "; rate %g", recipe->learning_rate);
+    if (recipe->schedule == SCHEDULE_COSINE) text_add(row, ", falling as a cosine");
+    if (recipe->schedule == SCHEDULE_STEPS || recipe->schedule == SCHEDULE_PLATEAU)
+        text_add(row, ", times %g", recipe->drop_factor);
+    if (recipe->schedule == SCHEDULE_STEPS) add_drops(row, recipe);
+    if (recipe->schedule == SCHEDULE_PLATEAU) text_add(row, " where the test error falls no more");
+    if (recipe->warm_up_iterations == 0) return;
+    char text[UNITS_TEXT];
+    text_add(row, "; at first %g for %s iterations", recipe->warm_up_rate,
+             units_format_count(recipe->warm_up_iterations, text));
+    if (recipe->warm_up_until_error > 0)
+        text_add(row, ", or until the training error is below %g %%", 100 * recipe->warm_up_until_error);
+}
+
+static void add_update(struct text *row, const struct recipe *recipe)
+{
+    if (recipe->optimizer != OPTIMIZER_MOMENTUM) text_add(row, "; %s", optimizer_name(recipe->optimizer));
+    if (recipe->momentum > 0) text_add(row, "; %smomentum %g", recipe->nesterov ? "Nesterov " : "", recipe->momentum);
+    text_add(row, "; weight decay %g", recipe->weight_decay);
+}
+
 static void print_row(const struct recipe *recipe)
 {
-    char length[UNITS_TEXT];
-    uint64_t count = recipe->iterations ? recipe->iterations : recipe->epochs;
-    page_row(stdout, recipe->name, "batch %" PRIu64 ", %s %s; %s", recipe->batch, units_format_count(count, length),
-             recipe->iterations ? "iterations" : "epochs", recipe->source);
+    struct text row = {0};
+    text_add(&row, "batch %" PRIu64 ", ", recipe->batch);
+    add_length(&row, recipe, recipe->iterations ? recipe->iterations : recipe->epochs);
+    add_rate(&row, recipe);
+    add_update(&row, recipe);
+    text_add(&row, " (%s)", recipe->source);
+    page_row_text(stdout, recipe->name, &row);
 }
 
 static bool print_recipe(const char *word, struct error *err)

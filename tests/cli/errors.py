@@ -317,7 +317,13 @@ def check_recipes(data, folder):
     refused(['recipes', 'cifar', 'imagenet'], 'imagenet', 'too many')
     refused(['plan', 'resnet-8', '--gpus', '8GiB', '--recipe', 'imagnet'], '--recipe', 'did you mean imagenet')
     recipe = json.loads(accepted(['recipes', 'cifar-release']).stdout)
-    accepted(['recipes'], 'cifar-release', 'imagenet-torch')
+    listed = re.sub(r'\s+', ' ', accepted(['recipes'], 'cifar-release', 'imagenet-torch').stdout)
+    expect('cifar-110 batch 128, 64,000 iterations; rate 0.1, times 0.1 after 32,000 and 48,000; at first 0.01 for 400 iterations, or until '
+           'the training error is below 80 %; momentum 0.9; weight decay 0.0001 (arXiv:1512.03385, 4.2, for ResNet-110) cifar-deep ' in listed
+           and 'epochs; rate 0.1, times 0.1 after 80 and 121; Nesterov momentum 0.9' in listed
+           and 'rate 0.01, times 0.1 where the test error falls no more' in listed, f'recipes: {listed}')
+    for text in re.split(r' (?=cifar|imagenet)', listed.strip()):
+        expect(text.count('batch') == 1 and text.count('iterations') + text.count('epochs') < 3, f'recipes repeats itself: {text}')
     mine = write(folder / 'mine.json', json.dumps({**recipe, 'name': 'mine', 'batch': 16, 'learning_rate': 0.7, 'schedule': 'constant',
                                                    'drops': None}))
     refused([*small, '--recipe', mine], 'mine.json', 'drops')
