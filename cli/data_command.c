@@ -186,6 +186,7 @@ static void print_info(const char *path, const struct dataset *dataset)
         printf(", %u x %u\n", info->width, info->height);
     else
         printf(", scaled when they are read\n");
+    if (info->divided) puts("             (no train/ and test/: every tenth of a class is for tests)");
     printf("  mean       %.4f %.4f %.4f   (R G B of the training set as 0..1)\n", (double)info->mean[0],
            (double)info->mean[1], (double)info->mean[2]);
     printf("  deviation  %.4f %.4f %.4f\n", (double)info->deviation[0], (double)info->deviation[1],

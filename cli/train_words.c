@@ -193,6 +193,16 @@ static void say_unlearnt(const struct plan *plan)
                  "that has learnt");
 }
 
+static void say_divided(const struct train_command *c)
+{
+    char all[UNITS_TEXT], tests[UNITS_TEXT];
+    const struct dataset_info *info = dataset_info(c->options.dataset);
+    if (!info->divided) return;
+    page_say(stdout, 0, 2, "%s has no train/ and test/: of its %s pictures every tenth of a class, %s, is for tests",
+             PRINTABLE(c->options.data_path), units_format_count(info->train_images + info->test_images, all),
+             units_format_count(info->test_images, tests));
+}
+
 void train_words_begin(const struct plan *plan, const struct train_command *c, const struct backend *backend)
 {
     char bytes[UNITS_TEXT];
@@ -204,6 +214,7 @@ void train_words_begin(const struct plan *plan, const struct train_command *c, c
     if (c->ranks) say_ranks(c->ranks);
     if (*c->nics) say_nics(c->nics);
     train_learning_say(c, plan);
+    say_divided(c);
     if (c->options.weights) say_weights(c, plan);
     if (!c->options.weights && !c->options.resume_folder) say_unlearnt(plan);
     if (c->options.resume_folder)

@@ -21,16 +21,19 @@ typedef bool data_progress(void *context, uint64_t done, uint64_t total);
 
 struct dataset; /* opened and validated; images are read from disk when wanted, none is kept in memory */
 
+#define DATA_TEST_EVERY 10u /* of a class's pictures in the order of their names the 6th of each so many is for tests */
+
 struct dataset_info {
     enum data_format format;
     uint32_t classes;
     uint32_t height, width; /* of the stored images; 0 for folders of pictures, whose pictures are scaled to what is wanted */
     uint64_t train_images, test_images;
+    bool divided;           /* folders by class without train/ and test/: DATA_TEST_EVERY says which are for tests */
     float mean[3], deviation[3]; /* of the training set, pixels as 0..1, R G B */
 };
 
 /* A folder with CIFAR binaries (data_batch_*.bin, test_batch.bin; train.bin, test.bin) or with train/ and test/ (or val/)
- * folders of JPEGs by class; the format is recognised. Validates sizes and label ranges of every file; a batches.meta.txt
+ * folders of JPEGs by class, or with such folders alone, which are then divided; the format is recognised. Validates sizes and label ranges of every file; a batches.meta.txt
  * may name other classes than CIFAR-10's, up to 256. JPEGs are only listed (a damaged one is found when it is decoded,
  * or by dataset_check); mean and deviation are those of up to 8,192 of them. The caller closes the dataset. */
 bool dataset_open(const char *path, struct dataset **dataset, struct error *err);

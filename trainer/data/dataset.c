@@ -50,9 +50,14 @@ static bool refuse_folder(const char *path, struct error *err)
     return error_set(
         err, ERROR_INPUT,
         "%s: no dataset was found; CIFAR-10 binaries (data_batch_1.bin ... and test_batch.bin), CIFAR-100 "
-        "binaries (train.bin, test.bin) or pictures in folders by class (train/CLASS/*.jpg, test/ or val/) are "
-        "read",
+        "binaries (train.bin, test.bin) or pictures in folders by class (train/CLASS/*.jpg and test/ or val/, or "
+        "CLASS/*.jpg alone) are read",
         path);
+}
+
+static bool is_undivided(const char *path)
+{
+    return !exists(path, "test") && !exists(path, "val") && folders_hold_classes(path);
 }
 
 static bool find_format(struct dataset *dataset, struct error *err)
@@ -62,10 +67,11 @@ static bool find_format(struct dataset *dataset, struct error *err)
         dataset->info.format = DATA_CIFAR10;
     else if (exists(path, "train.bin") || exists(path, "test.bin"))
         dataset->info.format = DATA_CIFAR100;
-    else if (exists(path, "train"))
+    else if (exists(path, "train") || is_undivided(path))
         dataset->info.format = DATA_FOLDERS;
     else
         return refuse_folder(path, err);
+    dataset->info.divided = dataset->info.format == DATA_FOLDERS && !exists(path, "train");
     return true;
 }
 
@@ -150,6 +156,8 @@ bool dataset_reads(const char *folder, const char *file)
     static const char *const parts[] = {"train", "test", "val"};
     char name[CIFAR_FILE_NAME], wanted[FILES_PATH], path[DATASET_PATH], found[FILES_PATH];
     if (!resolve_made(file, wanted)) return false;
+    if (!exists(folder, "train") && !has_cifar10(folder) && !exists(folder, "train.bin") && is_undivided(folder))
+        return files_resolve(folder, found) && is_below(wanted, found);
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
         if (is_at(wanted, folder, files[i])) return true;
     for (uint32_t i = 0; i < CIFAR_FILES; i++) {

@@ -31,7 +31,7 @@ struct cifar {
 
 /* JPEGs by class. Images are numbered class by class in alphabetical order, within a class by file name. */
 struct folder_list {
-    char folder[8];         /* "train", "test" or "val"; "" = there is none */
+    char folder[8];         /* "train", "test" or "val", "." of a divided dataset; "" = there is none */
     uint64_t *class_first;  /* classes + 1: number of the first image of each class */
     uint64_t *name_offsets; /* one an image, into names */
     char *names;            /* file names, each with its NUL */
@@ -67,6 +67,8 @@ bool folders_open(struct dataset *dataset, struct error *err);
 /* The part of both that finds names and info.classes, without a look at any image. */
 bool cifar_name_classes(struct dataset *dataset, struct error *err);
 bool folders_name_classes(struct dataset *dataset, struct error *err);
+/* Whether there are several folders in it and pictures in any of them: classes that nobody has divided. */
+bool folders_hold_classes(const char *path);
 void cifar_close(struct cifar *cifar);
 void folders_close(struct folders *folders);
 

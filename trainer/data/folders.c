@@ -176,6 +176,17 @@ static bool list_class(const struct dataset *dataset, const char *path, uint32_t
     return names->count > before ? true : refuse_empty(folder, image_kinds(), &others, err);
 }
 
+/* Of a class's pictures, from number `first` on: those of one part. */
+static void keep_part(struct name_list *names, size_t first, enum dataset_part part)
+{
+    size_t kept = first;
+    for (size_t i = first; i < names->count; i++) {
+        bool tests = (i - first) % DATA_TEST_EVERY == DATA_TEST_EVERY / 2;
+        if (tests == (part == DATASET_TEST)) names->offsets[kept++] = names->offsets[i];
+    }
+    names->count = kept;
+}
+
 /* present is NULL when all classes are there. */
 static bool list_part(struct dataset *dataset, enum dataset_part part, const char *path, const bool *present,
                       struct error *err)
@@ -186,7 +197,9 @@ static bool list_part(struct dataset *dataset, enum dataset_part part, const cha
     list->class_first = mem_zalloc(MEM_INPUT, dataset->info.classes + 1, sizeof *list->class_first);
     if (!list->class_first) return error_memory(err, dataset->info.classes * sizeof(uint64_t), "a dataset");
     for (uint32_t label = 0; ok && label < dataset->info.classes; label++) {
+        size_t first = names.count;
         if (!present || present[label]) ok = list_class(dataset, path, label, &names, err);
+        if (dataset->info.divided) keep_part(&names, first, part);
         list->class_first[label + 1] = names.count;
         dataset->class_images[part][label] = names.count - list->class_first[label];
     }
@@ -196,17 +209,23 @@ static bool list_part(struct dataset *dataset, enum dataset_part part, const cha
     return ok;
 }
 
+static bool join_part(char path[DATASET_PATH], const struct dataset *dataset, const char *part, struct error *err)
+{
+    if (dataset->info.divided) part = ".";
+    return dataset_join(path, dataset->path, part, err);
+}
+
 bool folders_name_classes(struct dataset *dataset, struct error *err)
 {
     char path[DATASET_PATH];
-    return dataset_join(path, dataset->path, "train", err) && take_classes(dataset, path, err);
+    return join_part(path, dataset, "train", err) && take_classes(dataset, path, err);
 }
 
 static bool open_train(struct dataset *dataset, struct error *err)
 {
     struct folder_list *list = &dataset->folders->lists[DATASET_TRAIN];
     char path[DATASET_PATH];
-    snprintf(list->folder, sizeof list->folder, "train");
+    snprintf(list->folder, sizeof list->folder, dataset->info.divided ? "." : "train");
     TRY(dataset_join(path, dataset->path, list->folder, err));
     TRY(folders_name_classes(dataset, err));
     TRY(list_part(dataset, DATASET_TRAIN, path, NULL, err));
@@ -244,11 +263,22 @@ static bool find_test(const struct dataset *dataset, struct folder_list *list, c
     return true;
 }
 
+/* The same folders once more. */
+static bool open_divided_test(struct dataset *dataset, struct error *err)
+{
+    struct folder_list *list = &dataset->folders->lists[DATASET_TEST];
+    snprintf(list->folder, sizeof list->folder, ".");
+    TRY(list_part(dataset, DATASET_TEST, dataset->path, NULL, err));
+    dataset->info.test_images = list->images;
+    return true;
+}
+
 static bool open_test(struct dataset *dataset, struct error *err)
 {
     struct folder_list *list = &dataset->folders->lists[DATASET_TEST];
     char path[DATASET_PATH];
     bool found;
+    if (dataset->info.divided) return open_divided_test(dataset, err);
     TRY(find_test(dataset, list, path, &found, err));
     if (!found) return true; /* a dataset to train on alone */
     bool *present = mem_zalloc(MEM_INPUT, dataset->info.classes, sizeof *present);
@@ -340,6 +370,28 @@ static bool sample_pictures(struct dataset *dataset, struct error *err)
 
 /* ---- The part's face ---- */
 
+static bool has_pictures(const char *path, const char *class)
+{
+    struct name_list list = {0};
+    struct others others;
+    char folder[DATASET_PATH];
+    bool has = dataset_join(folder, path, class, NULL) && list_folder(folder, false, &list, &others, NULL);
+    has = has && list.count > 0;
+    finish_names(&list);
+    return has;
+}
+
+bool folders_hold_classes(const char *path)
+{
+    struct name_list list = {0};
+    struct others others;
+    bool holds = false;
+    bool listed = list_folder(path, true, &list, &others, NULL) && list.count > 1;
+    for (size_t i = 0; listed && i < list.count && !holds; i++) holds = has_pictures(path, name_at(&list, i));
+    finish_names(&list);
+    return holds;
+}
+
 bool folders_open(struct dataset *dataset, struct error *err)
 {
     dataset->folders = mem_zalloc(MEM_INPUT, 1, sizeof *dataset->folders);
@@ -373,8 +425,9 @@ bool folders_find(const struct dataset *dataset, enum dataset_part part, uint64_
             high = middle;
     }
     *label = low;
-    int length = snprintf(path, DATASET_PATH, "%s/%s/%s/%s", dataset->path, list->folder, dataset->names[low],
-                          list->names + list->name_offsets[index]);
+    bool divided = dataset->info.divided;
+    int length = snprintf(path, DATASET_PATH, "%s/%s%s%s/%s", dataset->path, divided ? "" : list->folder,
+                          divided ? "" : "/", dataset->names[low], list->names + list->name_offsets[index]);
     if (length >= 0 && length < DATASET_PATH) return true;
     return error_set(err, ERROR_FAILED, "%s: the path has %d characters; at most %d are possible",
                      PRINTABLE_CUT(path, 200), length, DATASET_PATH - 1);

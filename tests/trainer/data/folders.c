@@ -120,6 +120,43 @@ Test(folders, val_stands_for_test_and_neither_is_needed)
     help_remove(path);
 }
 
+/* As people have them: classes alone. Of each every tenth, in the order of names, is for tests. */
+Test(folders, what_nobody_divided_is_divided)
+{
+    char path[HELP_PATH], name[DATA_IMAGE_NAME], file[2 * HELP_PATH];
+    struct error err = {0};
+    help_folder(path);
+    for (unsigned c = 0; c < 2; c++) {
+        make_folder(path, c ? "dog" : "cat");
+        for (unsigned i = 0; i < (c ? 5 : 26); i++) {
+            snprintf(name, sizeof name, "%s/%02u.jpg", c ? "dog" : "cat", i);
+            put_jpeg(path, name, (struct help_jpeg){32, 32, 3, false, c * 8 + i});
+        }
+    }
+    put_bytes(path, "notes.txt", "mine");
+    cr_expect_not(dataset_reads(path, "/tmp/run"));
+    cr_expect(dataset_reads(path, help_join(file, path, "run")), "a folder there would be a class");
+    struct dataset *dataset = open_set(path);
+    const struct dataset_info *info = dataset_info(dataset);
+    cr_expect(info->divided);
+    cr_expect_eq(info->train_images, 23 + 5);
+    cr_expect_eq(info->test_images, 3);
+    cr_expect_eq(dataset_class_images(dataset, false, 1), 0);
+    static const char *const tested[] = {"/cat/05.jpg", "/cat/15.jpg", "/cat/25.jpg"};
+    for (unsigned i = 0; i < 3; i++) {
+        cr_assert(dataset_image_name(dataset, false, i, name, &err), "%s", err.text);
+        cr_expect_str_eq(name, help_join(file, path, tested[i] + 1));
+    }
+    for (unsigned i = 0; i < info->train_images; i++) {
+        cr_assert(dataset_image_name(dataset, true, i, name, &err), "%s", err.text);
+        for (unsigned t = 0; t < 3; t++) cr_expect_null(strstr(name, tested[t]), "%s", name);
+    }
+    dataset_close(dataset);
+    make_folder(path, "val");
+    help_refused(path, ERROR_INPUT, path, "no dataset was found");
+    help_remove(path);
+}
+
 Test(folders, faults_are_named)
 {
     char path[HELP_PATH];
