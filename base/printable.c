@@ -1,6 +1,9 @@
+#define _GNU_SOURCE
 #include "printable.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <wchar.h>
 
 size_t utf8_character(const char *text, size_t left, uint32_t *point)
 {
@@ -40,11 +43,35 @@ bool printable_point(uint32_t point)
     return (point & 0xFFFE) != 0xFFFE;
 }
 
+int printable_cells(uint32_t point)
+{
+    if (point < 0x80 || MB_CUR_MAX == 1) return 1;
+    return wcwidth((wchar_t)point);
+}
+
+static size_t likely_cells(uint32_t point)
+{
+    int cells = printable_cells(point);
+    return cells < 0 ? 1 : (size_t)cells;
+}
+
+size_t printable_width(const char *text, size_t length)
+{
+    size_t cells = 0;
+    for (size_t at = 0, bytes; at < length; at += bytes ? bytes : 1) {
+        uint32_t point = '?';
+        bytes = utf8_character(text + at, length - at, &point);
+        cells += likely_cells(point);
+    }
+    return cells;
+}
+
 /* One character of a text as it is shown. */
 struct shown {
     char text[8];
     size_t bytes, cells; /* of it */
     size_t taken;        /* bytes of the plain text */
+    bool escaped;
 };
 
 static const char *short_escape(uint32_t point)
@@ -61,7 +88,7 @@ static struct shown show_character(const char *plain, size_t left)
     if (length > 0 && printable_point(point)) {
         memcpy(shown.text, plain, length);
         shown.bytes = length;
-        shown.cells = 1;
+        shown.cells = likely_cells(point);
         return shown;
     }
     const char *escape = length > 0 ? short_escape(point) : NULL;
@@ -70,6 +97,7 @@ static struct shown show_character(const char *plain, size_t left)
                                   : snprintf(shown.text, sizeof shown.text, format,
                                              length > 1 ? (unsigned)point : (unsigned)(unsigned char)*plain));
     shown.cells = shown.bytes;
+    shown.escaped = true;
     return shown;
 }
 
@@ -78,6 +106,7 @@ struct cut {
     size_t bytes, cells;
 };
 
+/* Returns the cells of what is written. */
 static size_t fill(const char *plain, size_t most_cells, char *out, size_t most_bytes)
 {
     static const char ellipsis[] = "…";
@@ -131,7 +160,7 @@ bool is_printable(const char *plain)
 {
     for (size_t left = strlen(plain); left > 0;) {
         struct shown shown = show_character(plain, left);
-        if (shown.cells != 1) return false;
+        if (shown.escaped) return false;
         plain += shown.taken;
         left -= shown.taken;
     }

@@ -20,6 +20,12 @@ size_t utf8_whole_length(const char *text, size_t length);
  * the controls of bidirectional text (Unicode's property Bidi_Control), and what is no character at all. */
 bool printable_point(uint32_t point);
 
+/* Cells of a terminal that a printable character takes: 2 of most of China's, Japan's and Korea's and of pictures, 0 of a mark on
+ * the character before it, as LC_CTYPE says; 1 where the locale has no Unicode, -1 of what it does not know. */
+int printable_cells(uint32_t point);
+/* The same of so many bytes of printable text. */
+size_t printable_width(const char *text, size_t length);
+
 #define PRINTABLE_ROOM 2048
 struct printable {
     char text[PRINTABLE_ROOM];
@@ -28,9 +34,9 @@ struct printable {
  * "\xc0", "\u202e"). NULL is the empty text. What does not fit is cut at a character and ends with "…". Returns
  * room->text. */
 const char *printable(const char *plain, struct printable *room);
-/* The same in at most `cells` characters. */
+/* The same in at most `cells` cells of a terminal. */
 const char *printable_cut(const char *plain, size_t cells, struct printable *room);
-/* The same in exactly `cells` characters: blanks follow a shorter text, or stand before it when `right`. `cells` is at most
+/* The same in exactly `cells` cells: blanks follow a shorter text, or stand before it when `right`. `cells` is at most
  * 500. */
 const char *printable_fit(const char *plain, size_t cells, bool right, struct printable *room);
 /* For arguments of printf: the room lives as long as the block around the call. */

@@ -13,14 +13,6 @@
 #define BAD  "\033[1;31m"
 #define END  "\033[0m"
 
-/* Characters, not bytes. */
-static size_t columns_of(const char *word, size_t length)
-{
-    size_t columns = 0;
-    for (size_t i = 0; i < length; i++) columns += ((unsigned char)word[i] & 0xC0) != 0x80;
-    return columns;
-}
-
 /* A number and its percent sign stay together. */
 static size_t word_length(const char *at)
 {
@@ -36,7 +28,7 @@ static void wrap_from(FILE *to, size_t column, int hang, const char *plain)
     struct text shown = {0};
     text_add_printable(&shown, plain);
     for (const char *at = shown.failed || !shown.bytes ? "" : shown.bytes; *at;) {
-        size_t length = word_length(at), columns = columns_of(at, length);
+        size_t length = word_length(at), columns = printable_width(at, length);
         if (begun && column + 1 + columns > PAGE_COLUMNS) {
             fprintf(to, "\n%*s", hang, "");
             column = (size_t)hang;
@@ -118,10 +110,10 @@ void page_verdict(FILE *to, const char *verdict, bool good, bool colours)
     verdict = printable(verdict, &shown);
     const char *rest = verdict + strcspn(verdict, ":");
     size_t head = (size_t)(rest - verdict);
-    if (!colours || *rest == '\0' || columns_of(verdict, head) >= PAGE_COLUMNS) {
+    if (!colours || *rest == '\0' || printable_width(verdict, head) >= PAGE_COLUMNS) {
         page_wrap(to, 0, 2, verdict);
         return;
     }
     fprintf(to, "%s%.*s%s", good ? GOOD : BAD, (int)head, verdict, END);
-    wrap_from(to, columns_of(verdict, head), 2, rest);
+    wrap_from(to, printable_width(verdict, head), 2, rest);
 }

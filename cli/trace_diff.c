@@ -85,7 +85,7 @@ static void print_comparison(const struct comparison *c, const struct side sides
     print_parts("B", &sides[1].times);
     print_gpus("A", &sides[0].times.gpus);
     print_gpus("B", &sides[1].times.gpus);
-    printf("\n%8s %8s %-9s %-8s %9s %s\n", "A", "B", "Change", "Noise", "", "Name");
+    printf("\n%8s %8s %-9s %-8s %9s %s\n", "A", "B", "Change", "Noise", "Of A", "Name");
     print_row(&c->step);
     size_t rows = trace_shown_rows(c->count, options->limit);
     for (size_t i = 0; i < rows; i++) print_row(&c->rows[i]);

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <wchar.h>
 
 #include "mem.h"
 #include "printable.h"
@@ -77,13 +76,8 @@ static uint32_t next_point(const char **text)
     return printable_point(point) ? point : '?';
 }
 
-/* Cells that a terminal gives a character; -1 = who knows. The dashboard's own signs have one each, and so have all
- * where the locale has no Unicode: there the canvas is shown as ASCII. */
-static int point_cells(uint32_t point)
-{
-    if (point < 0x80 || MB_CUR_MAX == 1 || canvas_ascii(point) != '?') return 1;
-    return wcwidth((wchar_t)point);
-}
+/* The dashboard's own signs have one cell each. Where the locale has no Unicode the canvas is shown as ASCII. */
+static int point_cells(uint32_t point) { return canvas_ascii(point) != '?' ? 1 : printable_cells(point); }
 
 /* The next character that has a cell of its own. One that has two would move all that follows in its row, and becomes
  * '?'; accents and other marks on the character before go. */

@@ -1,5 +1,6 @@
 /* Text from outside on its way out: nothing that a terminal obeys gets through, and what is readable stays as it was.
  */
+#include <locale.h>
 #include <string.h>
 
 #include <criterion/criterion.h>
@@ -89,6 +90,21 @@ Test(printable, cuts_at_characters)
     cr_expect_geq(length, sizeof room - 6);
     cr_expect_str_eq(room.text + length - 5, "é…");
     cr_expect_eq(utf8_whole_length(room.text, length), length);
+}
+
+/* Two cells each of the first, and none of the accent after the letter. */
+Test(printable, tables_count_cells)
+{
+    struct printable room;
+    if (!setlocale(LC_CTYPE, "C.UTF-8")) cr_skip_test("no locale with Unicode");
+    cr_expect_str_eq(printable_fit("猫猫", 6, false, &room), "猫猫  ");
+    cr_expect_str_eq(printable_fit("猫猫", 5, true, &room), " 猫猫");
+    cr_expect_str_eq(printable_fit("猫猫猫", 5, false, &room), "猫猫…");
+    cr_expect_str_eq(printable_fit("猫猫猫", 4, false, &room), "猫… ", "half a character is a blank");
+    cr_expect_str_eq(printable_fit("e\u0301x", 4, false, &room), "e\u0301x  ");
+    cr_expect_eq(printable_width("a猫e\u0301", strlen("a猫e\u0301")), 4);
+    cr_expect(is_printable("猫e\u0301"));
+    cr_expect_not(is_printable("猫\x1b"));
 }
 
 Test(printable, an_error_that_is_too_long_ends_at_a_character)

@@ -158,7 +158,9 @@ def check_trace(folder):
     subprocess.run([MAKE_TRACE, other, '20', '1'], check=True)
     for by in ('op', 'layer', 'unit', 'stage', 'kind', 'pass'):
         run('trace', 'stats', trace, '--by', by, code=0)
-        run('trace', 'diff', trace, other, '--by', by, code=0)
+        heads = [line.split() for line in run('trace', 'diff', trace, other, '--by', by, code=0).splitlines() if line.endswith(' Name')]
+        if heads != [['A', 'B', 'Change', 'Noise', 'Of', 'A', 'Name']]:
+            failures.append(f'trace diff --by {by}: its columns are {heads}')
         json.loads(run('trace', 'stats', trace, '--by', by, '--json', code=0))
         json.loads(run('trace', 'diff', trace, other, '--by', by, '--json', code=0))
         rows = list(csv.reader(io.StringIO(run('trace', 'export', '--csv', trace, '--by', by, code=0))))
