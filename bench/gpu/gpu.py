@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """What a GPU says of fathom: runs from a folder that `./dev gpu-pack` made, on a machine with a GPU and nothing else of ours.
 
-  gpu.py [--out FOLDER] [--seconds 720] [--dry] [PART ...]
+  gpu.py [--out FOLDER] [--seconds 570] [--dry] [PART ...]
 
-Each part is bounded in time, and its result is appended at once to FOLDER/report.md, made for docs/measurements.md; what
-each command said is in FOLDER/logs. A part that fails is written down and the next begins. Exit code: 0 when every part
+Each part is bounded in time, so that some is left for speeds whatever the others take, and its result is appended at once to
+FOLDER/report.md, made for docs/measurements.md; what each command said is in FOLDER/logs. A part that fails is written down and the next begins. Exit code: 0 when every part
 passed; 1 when one did not, or where no GPU is. --dry runs small sizes: to try this script, not a GPU. --record writes the
 CPU's losses into the folder (gpu-pack does)."""
 import argparse
@@ -57,6 +57,14 @@ class Unfinished(Failed):
     """For want of time."""
 
 
+def answer(said):
+    """The JSON in what a command said, whatever it said before and after."""
+    begin = min((said.index(sign) for sign in '{[' if sign in said), default=None)
+    if begin is None:
+        raise Failed(f'no JSON in what was said: {said.strip()[:200] or "nothing"}')
+    return json.JSONDecoder().raw_decode(said[begin:])[0]
+
+
 def log_tail(bench, lines):
     """The end of what the last command said, in one line."""
     log = bench.out / 'logs' / f'{bench.commands:03}.txt'
@@ -71,8 +79,10 @@ class Clock:
         self.end = time.monotonic() + seconds
         self.part_end = self.end
 
-    def begin(self, seconds):
-        self.part_end = min(self.end, time.monotonic() + seconds)
+    def begin(self, seconds, kept=0):
+        """A part, beside which so many seconds are kept for others."""
+        now = time.monotonic()
+        self.part_end = min(self.end, now + seconds, max(self.end - kept, now + 1))
 
     def left(self):
         return self.part_end - time.monotonic()
@@ -113,7 +123,8 @@ class Bench:
                 code = child.wait(limit)
             except subprocess.TimeoutExpired:
                 os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
+                with contextlib.suppress(subprocess.TimeoutExpired):  # one that a driver holds is left behind
+                    child.wait(10)
                 code = None
         said = log.read_text(errors='replace').split('\n', 1)[1]
         if code is None:
@@ -168,7 +179,7 @@ def library_folders():
         yield from sorted(glob.glob(f'{glob.escape(folder)}/nvidia/*/lib'))
     for folder in ('lib64', 'extras/CUPTI/lib64'):
         yield from sorted(glob.glob(f'/usr/local/cuda*/{folder}'))
-    yield from ('/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64')
+    yield from ('/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64', str(HERE / 'cuda'))
 
 
 def find_cuda(bench):
@@ -189,7 +200,7 @@ def find_cuda(bench):
                 link = links / os.path.basename(library)
                 if not link.exists():
                     link.symlink_to(library)
-    if not whole(links.parent):
+    if not (links / 'libcudart.so.13').exists():
         return None
     bench.environment['CUDA_HOME'] = str(links.parent)
     return str(links.parent)
@@ -386,15 +397,15 @@ def part_deep(bench):
         raise Failed(judge('f32', first, most))
 
 
-def peer(bench, model, batch, dtype, steps):
-    """PyTorch's figures in its best way, a captured graph; a word where there is none."""
+def peer(bench, model, batch, dtype, steps, mode='graph', most=75):
+    """PyTorch's figures, of a captured graph if nothing else is said; a word where there are none."""
     script = HERE / 'peers' / 'peer_resnet.py'
     if bench.sizes.dry or not script.exists():
         return 'not run', ''
     name = {'f32': 'fp32', 'f16': 'fp16'}.get(dtype, dtype)
     try:
-        said = bench.run(['python3', script, '--model', model, '--batch', batch, '--dtype', name, '--mode', 'graph',
-                          '--steps', min(steps, 15)], most=75)
+        said = bench.run(['python3', script, '--model', model, '--batch', batch, '--dtype', name, '--mode', mode,
+                          '--steps', min(steps, 15)], most=most)
         got = json.loads([line for line in said.splitlines() if line.startswith('{')][-1])
         return f'{got["images_per_second"]:.0f}', f'{got["peak_reserved_bytes"] / 2**30:.2f} GiB'
     except (Failed, ValueError, IndexError, KeyError) as failure:
@@ -419,10 +430,19 @@ def part_speed(bench):
         raise Failed(', '.join(bad))
 
 
+def part_compiled(bench):
+    """PyTorch compiled with max-autotune, which takes it minutes."""
+    bench.table(['model', 'batch', 'dtype', 'PyTorch, images/s', 'its memory'], [])
+    for model, batch, steps, dtypes in reversed(bench.sizes.timed):
+        for dtype in ('bf16', 'f16'):
+            if dtype in dtypes:
+                bench.row(model, batch, dtype, *peer(bench, model, batch, dtype, steps, 'max-autotune', 140))
+
+
 def predict(bench, model, batch, dtype, *more):
     """The step that a plan predicts, in milliseconds."""
     said = bench.run([bench.fathom, 'plan', model, '--batch', batch, '--gpus', 'auto', *flags(dtype), '--json', *bench.sizes.net, *more])
-    seconds = json.loads(said)['step_seconds']
+    seconds = answer(said)['step_seconds']
     return 'unknown' if seconds is None else f'{1000 * seconds:.2f} ms'
 
 
@@ -499,35 +519,53 @@ def dump_records(bench):
     bench.write(f'CUPTI\'s records of six steps of resnet-8: dumps/{dump.name}, {dump.stat().st_size / 1024:.0f} KiB\n')
 
 
+def run_recorded(bench, name, more, environment):
+    """Images a second of a run with records as the words `more` say (None: without), and what its trace tells."""
+    model, batch, steps = bench.sizes.records
+    trace = bench.out / 'logs' / f'records-{name.replace(" ", "-").replace(",", "")}.trace'
+    trace.unlink(missing_ok=True)
+    words = [] if more is None else ['--trace', trace, *more]
+    kept, bench.environment = bench.environment, {**bench.environment, **environment}
+    try:
+        with looking(trace):
+            got = bench.train(model, '--repeat-batch', '--schedule', 'constant', *words, batch=batch, steps=steps)
+    finally:
+        bench.environment = kept
+    if more is None:
+        return got['images_per_second'], None
+    state = answer(bench.run([bench.fathom, 'top', trace, '--batch', 'json']))
+    state['stats'] = answer(bench.run([bench.fathom, 'trace', 'stats', trace, '--by', 'kernel', '--json']))
+    return got['images_per_second'], state
+
+
 def part_records(bench):
     """CUPTI's records: whose kernels they are, what they cost, GPM without root."""
-    model, batch, steps = bench.sizes.records
+    model, batch, _ = bench.sizes.records
     ways = [('off', None, {}), ('windowed', [], {}), ('every second step', ['--time-every', 2], {}), ('every step', ['--time-every', 1], {}),
             ('every step, 256 KiB', ['--time-every', 1], {'FATHOM_CUPTI_BUFFER_KIB': '256'}),
             ('every step, 8 MiB', ['--time-every', 1], {'FATHOM_CUPTI_BUFFER_KIB': '8192'})]
-    rates, states, rounds = {}, {}, 1 if bench.sizes.dry else 2
+    rates, states, failed, rounds = {}, {}, {}, 1 if bench.sizes.dry else 2
     for _ in range(rounds):  # in turn, so that a drift of clocks falls out
         for name, more, environment in ways:
-            trace = bench.out / 'logs' / f'records-{name.replace(" ", "-").replace(",", "")}.trace'
-            trace.unlink(missing_ok=True)
-            words = [] if more is None else ['--trace', trace, *more]
-            kept, bench.environment = bench.environment, {**bench.environment, **environment}
             try:
-                with looking(trace):
-                    got = bench.train(model, '--repeat-batch', '--schedule', 'constant', *words, batch=batch, steps=steps)
-            finally:
-                bench.environment = kept
-            rates.setdefault(name, []).append(got['images_per_second'])
-            if more is not None:
-                states[name] = json.loads(bench.run([bench.fathom, 'top', trace, '--batch', 'json']))
-                states[name]['stats'] = json.loads(bench.run([bench.fathom, 'trace', 'stats', trace, '--by', 'kernel', '--json']))
-    dump_records(bench)
-    off = statistics.median(rates['off'])
+                rate, state = run_recorded(bench, name, more, environment)
+                rates.setdefault(name, []).append(rate)
+                states[name] = state
+            except Failed as failure:
+                failed[name] = failure
+    off = statistics.median(rates['off']) if 'off' in rates else None
     bench.table(['records', 'images/s', 'cost', 'kernels', 'dropped', 'without times', 'of nobody'], [])
     for name, _, _ in ways:
-        rate, stats = statistics.median(rates[name]), states.get(name, {}).get('stats')
+        if name not in rates:
+            bench.row(name, f'**{failed[name]}**', *[''] * 5)
+            continue
+        rate, stats = statistics.median(rates[name]), (states[name] or {}).get('stats')
         told = [sum(row['instances'] for row in stats['rows']), stats['dropped'], stats['lost_timestamps'], stats['unattributed']] if stats else ['', '', '', '']
-        bench.row(name, f'{rate:.0f}', f'{100 * (off / rate - 1):+.2f} %', *told)
+        bench.row(name, f'{rate:.0f}', f'{100 * (off / rate - 1):+.2f} %' if off else 'unknown', *told)
+    bench.write('')
+    dump_records(bench)
+    if failed:
+        raise Failed('; '.join(f'{name}: {failure}' for name, failure in failed.items()))
     every = states['every step']
     wrong = misattributed(every['kernels'])
     active = [gpu.get('sm_active_percent') for gpu in every['gpus']]
@@ -548,7 +586,7 @@ def part_cupti(bench):
 
     def ask(*words):
         said = bench.run([probe, *words, *sizes], most=15)
-        return json.loads([line for line in said.splitlines() if line.startswith('{')][-1])
+        return answer(said)
 
     def times(row, name):
         return f'{row[name + "_us"][0]:.1f} ({row[name + "_us"][1]:.1f})'
@@ -577,7 +615,7 @@ def part_cupti(bench):
 def part_nccl(bench):
     """NCCL's memory, and a sum in a recorded graph, by a communicator of one rank."""
     try:
-        got = json.loads(bench.run([sys.executable, HERE / 'nccl.py'], most=40).splitlines()[-1])
+        got = answer(bench.run([sys.executable, HERE / 'nccl.py'], most=40))
     except Failed as failure:
         if 'libnccl.so.2 cannot be loaded' not in str(failure):
             raise
@@ -588,24 +626,25 @@ def part_nccl(bench):
                 f'communicator, sums of {", ".join(got["types"])} are replayed; of that memory {taken} MiB of the GPU')
 
 
-# name: (part, seconds at most), in this order: what is right, what is asked of the libraries, how fast it is.
-PARTS = {'machine': (part_machine, 30), 'compared': (part_compared, 150), 'same': (part_same, 70), 'deep': (part_deep, 70),
-         'carried': (part_carried, 70), 'nccl': (part_nccl, 40), 'cupti': (part_cupti, 60), 'records': (part_records, 60),
-         'kernels': (part_kernels, 60), 'speed': (part_speed, 270), 'sanitizer': (part_sanitizer, 120)}
+# name: (part, seconds at most, seconds kept for it), in this order: what is right, what is asked of the libraries, how fast it is.
+PARTS = {'machine': (part_machine, 30, 0), 'compared': (part_compared, 130, 0), 'same': (part_same, 50, 0),
+         'deep': (part_deep, 50, 0), 'carried': (part_carried, 50, 0), 'nccl': (part_nccl, 30, 0), 'cupti': (part_cupti, 50, 0),
+         'records': (part_records, 60, 0), 'kernels': (part_kernels, 50, 30), 'speed': (part_speed, 200, 160),
+         'compiled': (part_compiled, 150, 0), 'sanitizer': (part_sanitizer, 120, 0)}
 
 
 def check_gpu(bench):
     """None where there is a GPU that fathom can use, else why not."""
     if not find_cuda(bench):
-        return 'libcudart.so.13 and libcudnn.so.9 are not there: $CUDA_HOME, /usr/local/cuda*, or the wheels beside PyTorch'
+        return 'libcudart.so.13 is not there: $CUDA_HOME, /usr/local/cuda*, or the wheels beside PyTorch'
     bench.clock.begin(60)
     try:
-        host = json.loads(bench.run([bench.fathom, 'devices', '--json']))['host']
-    except (Failed, ValueError) as failure:
+        host = answer(bench.run([bench.fathom, 'devices', '--json']))['host']
+        if host['cuda_fault']:
+            return host['cuda_fault']
+        bench.gpu = host['gpus'][0]
+    except (Failed, ValueError, LookupError, TypeError) as failure:
         return str(failure)
-    if host['cuda_fault']:
-        return host['cuda_fault']
-    bench.gpu = host['gpus'][0]
     return None
 
 
@@ -613,8 +652,8 @@ def run_parts(bench, names):
     failed = []
     bench.write(f'## GPU: {datetime.date.today()}, {bench.gpu["name"]}{" (dry run: small sizes)" if bench.sizes.dry else ""}')
     for name in names:
-        part, seconds = PARTS[name]
-        bench.clock.begin(seconds)
+        part, seconds, _ = PARTS[name]
+        bench.clock.begin(seconds, sum(PARTS[later][2] for later in names[names.index(name) + 1:]))
         began = time.monotonic()
         bench.write(f'\n### {part.__doc__.rstrip(".")}\n')
         try:
@@ -635,7 +674,7 @@ def run_parts(bench, names):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', default=str(HERE / 'out'))
-    parser.add_argument('--seconds', type=float, default=720)
+    parser.add_argument('--seconds', type=float, default=570)
     parser.add_argument('--dry', action='store_true')
     parser.add_argument('--record', action='store_true')
     parser.add_argument('--fathom')

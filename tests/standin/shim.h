@@ -382,6 +382,8 @@ inline float __half2float(__half half)
     return __uint_as_float(sign | __float_as_uint((float)fraction * 0x1p-24f));
 }
 
+inline __half __ushort_as_half(unsigned short bits) { return {bits}; }
+
 inline __half __float2half_rn(float value)
 {
     unsigned bits = __float_as_uint(value), size = bits & 0x7fffffffu, sign = bits >> 16 & 0x8000u;

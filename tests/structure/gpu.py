@@ -14,7 +14,7 @@ SOURCE = pathlib.Path(sys.argv[1])
 FATHOM = pathlib.Path(sys.argv[2]).resolve()
 STANDIN, DUMPS = sys.argv[3:5] if len(sys.argv) > 3 else (None, None)
 LIMIT = 240 # s for each of its commands: several times what they take, for machines on which others are busy too
-PARTS = ('machine', 'nccl', 'carried', 'compared', 'same', 'deep', 'speed', 'records', 'cupti', 'kernels', 'sanitizer')
+PARTS = ('machine', 'nccl', 'carried', 'compared', 'same', 'deep', 'speed', 'records', 'cupti', 'kernels', 'compiled', 'sanitizer')
 
 
 def gpu(pack, *words, **environment):
@@ -73,6 +73,26 @@ def check_crashed(pack):
     assert '\nmachine: passed' in report and report.rstrip().endswith('2 parts, failed: deep') and done.returncode == 1, report
 
 
+def check_kept(pack):
+    """What comes early leaves time for speeds, and an answer is found among warnings."""
+    sys.path.insert(0, str(pack))
+    import gpu as script
+    clock = script.Clock(100)
+    clock.begin(50)
+    assert 49 < clock.left() <= 50
+    clock.begin(50, kept=90)
+    assert 9 < clock.left() <= 10, clock.left()
+    names = list(script.PARTS)
+    assert names.index('compared') < names.index('cupti') < names.index('speed') < names.index('compiled'), names
+    assert script.PARTS['speed'][2] > 100
+    assert script.answer('fathom: a warning\n{"a": [1]}\nthe end') == {'a': [1]}
+    try:
+        script.answer('')
+        raise AssertionError('an answer of nothing')
+    except script.Failed:
+        pass
+
+
 class Sanitized:
     """As much of gpu.py's Bench as its part for compute-sanitizer asks of, with outcomes given: None, or what is raised."""
 
@@ -128,6 +148,7 @@ def main():
         assert done.returncode == 0, done.stdout + done.stderr
         check_without(pack)
         check_sanitizer(pack)
+        check_kept(pack)
         if STANDIN:
             print(check_with(pack))
             check_bounded(pack)

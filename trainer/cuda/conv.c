@@ -204,13 +204,21 @@ static bool prepare_naive(struct prepared *p, const char *why, struct error *err
     return cuda_prepare_naive_convolution(p, err);
 }
 
+static const char *no_engine(const struct cudnn_library *cudnn)
+{
+    struct error unsaid = {0};
+    return !cudnn || cudnn_can_compile(cudnn, &unsaid) ? "cuDNN has no engine for it within its workspace"
+                                                       : "cuDNN has no engine for it within its workspace, and none "
+                                                         "that it compiles, for want of libnvrtc.so.13";
+}
+
 bool cuda_prepare_convolution(struct prepared *p, struct error *err)
 {
     struct conv_way way;
     cudnnBackendDescriptor_t arguments;
     bool aligned;
     TRY(conv_begin(p->device, err) && find_way(p->device->convolutions, p, &way, err));
-    if (!way.plan) return prepare_naive(p, "cuDNN has no engine for it within its workspace", err);
+    if (!way.plan) return prepare_naive(p, no_engine(p->device->convolutions->cudnn), err);
     bool ok = conv_arguments(p, &way, &arguments, &aligned, err);
     if (ok && aligned) return add_actions(p, &way, arguments, err);
     if (arguments) p->device->convolutions->cudnn->destroy(arguments);

@@ -29,9 +29,13 @@ uint32_t cuda_width(uint32_t channels, uint32_t other_channels, const void *a, c
 bool cuda_pixels(const struct prepared *p, const struct tensor *image, uint32_t width, struct kernel_image *dims,
                  struct launch_shape *shape, struct error *err);
 
-/* A launch over the rows of x {rows, channels} (kernels.h); sums fit the device's scratch. */
+/* A launch over the rows of x {rows, channels} (kernels.h). */
 bool cuda_columns(const struct prepared *p, const struct tensor *x, uint32_t width, struct kernel_columns *columns,
                   struct launch_shape *shape, struct error *err);
+
+/* The same for a kernel that sums them: sums fit the device's scratch. */
+bool cuda_columns_summed(const struct prepared *p, const struct tensor *x, uint32_t width,
+                         struct kernel_columns *columns, struct launch_shape *shape, struct error *err);
 
 /* The same for a kernel whose blocks wait for each other: shape->together is false where the GPU does not run them all at a
  * time, or x is so large that it would rather have more blocks than one launch less. */

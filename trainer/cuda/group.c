@@ -13,8 +13,9 @@
 #include "nccl_calls.h"
 #include "thread.h"
 
-#define NAP_NS         100000
-#define LONGEST_END_NS UINT64_C(10000000000) /* of a group that is left or given up */
+#define NAP_NS           100000
+#define LONGEST_END_NS   UINT64_C(10000000000) /* of a group that is left */
+#define LONGEST_ABORT_NS UINT64_C(3000000000)  /* of one that is given up: what hangs then goes with the process */
 
 /* Giving communicators up, which may take for ever, is done by a thread of its own; whoever is last frees this. */
 struct abort {
@@ -22,6 +23,7 @@ struct abort {
     pthread_cond_t ended;
     bool done;
     unsigned users;
+    uint64_t begun_ns;
     const struct nccl_calls *nccl;
     ncclComm_t comms[GROUP_PURPOSES];
 };
@@ -72,6 +74,7 @@ static struct abort *abort_start(const struct nccl_calls *nccl, ncclComm_t comms
     struct abort *a = mem_zalloc(MEM_GENERAL, 1, sizeof *a);
     if (!a) return NULL; /* their work is left as it is */
     a->users = 2;
+    a->begun_ns = clock_now_ns();
     a->nccl = nccl;
     memcpy(a->comms, comms, sizeof a->comms);
     pthread_mutex_init(&a->lock, NULL);
@@ -83,15 +86,18 @@ static struct abort *abort_start(const struct nccl_calls *nccl, ncclComm_t comms
     return a;
 }
 
-static uint64_t longest_end_ns(const struct group *group)
+/* At most so long, and no longer than the run waits for anything. */
+static uint64_t limited(const struct group *group, uint64_t most_ns)
 {
     uint64_t limit = group->device ? group->device->options.wait_limit_ns : 0;
-    return limit > 0 && limit < LONGEST_END_NS ? limit : LONGEST_END_NS;
+    return limit > 0 && limit < most_ns ? limit : most_ns;
 }
 
+/* From its beginning on: those of several devices began together and are waited for one after the other. */
 static bool abort_wait(struct abort *a, uint64_t limit_ns)
 {
-    const struct timespec until = thread_deadline(limit_ns);
+    uint64_t passed = clock_now_ns() - a->begun_ns;
+    const struct timespec until = thread_deadline(passed < limit_ns ? limit_ns - passed : 0);
     int status = 0;
     pthread_mutex_lock(&a->lock);
     while (!a->done && status == 0) status = pthread_cond_timedwait(&a->ended, &a->lock, &until);
@@ -398,7 +404,7 @@ static bool part(struct group *group)
         ncclResult_t status = comm ? group->nccl->CommFinalize(comm) : ncclSuccess;
         pthread_mutex_unlock(&group->lock);
         if (!comm) continue;
-        ok = finish_call(group, (enum group_purpose)i, status, longest_end_ns(group), "an end", &ignored);
+        ok = finish_call(group, (enum group_purpose)i, status, limited(group, LONGEST_END_NS), "an end", &ignored);
         pthread_mutex_lock(&group->lock);
         comm = ok ? group->comms[i] : NULL;
         if (ok) group->comms[i] = NULL;
@@ -415,7 +421,7 @@ bool group_leave(struct group *group, bool lost)
     pthread_mutex_lock(&group->lock);
     struct abort *abort = group->abort;
     pthread_mutex_unlock(&group->lock);
-    return !abort || abort_wait(abort, longest_end_ns(group));
+    return !abort || abort_wait(abort, limited(group, LONGEST_ABORT_NS));
 }
 
 void cuda_group_destroy(struct group *group)

@@ -69,16 +69,28 @@ bool cuda_pixels(const struct prepared *p, const struct tensor *image, uint32_t 
     return true;
 }
 
-/* Blocks of a sum: as many on all GPUs that can run so many, so that these give the same bits. */
+/* Blocks that sum: the shape alone says how many, so that all GPUs give the same bits. Two for each multiprocessor of a
+ * GPU that has 128 have enough loads under way (columns.cuh); with more the last one, which sums what all have, would
+ * take longer than they. */
+#define MOST_SUMMING 256u
+/* Of what is read once and written. */
 #define MOST_BLOCKS 1024u
 
 static uint32_t divide_up(uint64_t a, uint64_t b) { return (uint32_t)((a + b - 1) / b); }
+
+/* Of 16 bits a line of 128 bytes: narrow, so that sums of many channels end in several blocks, unless there are too
+ * many. */
+static uint32_t widest_tile(uint32_t width, uint32_t vectors)
+{
+    if (width != 8) return KERNEL_THREADS;
+    return vectors <= 8 * KERNEL_COUNTERS ? 8 : 32;
+}
 
 /* In at most so many blocks. */
 static bool cut_columns(const struct prepared *p, const struct tensor *x, uint32_t width, uint32_t blocks_at_most,
                         struct kernel_columns *columns, struct launch_shape *shape, struct error *err)
 {
-    const uint32_t channels = x->dims[3], vectors = channels / width, widest = width == 8 ? 32 : KERNEL_THREADS;
+    const uint32_t channels = x->dims[3], vectors = channels / width, widest = widest_tile(width, vectors);
     const uint32_t tiles = divide_up(vectors, widest), tile = divide_up(vectors, tiles), lanes = KERNEL_THREADS / tile;
     const uint64_t rows = tensor_elements(x) / channels;
     const uint32_t most = blocks_at_most / tiles;
@@ -102,8 +114,14 @@ bool cuda_columns(const struct prepared *p, const struct tensor *x, uint32_t wid
     return cut_columns(p, x, width, running < MOST_BLOCKS ? running : MOST_BLOCKS, columns, shape, err);
 }
 
-/* As many on all GPUs with 128 multiprocessors, which run two blocks each. */
-#define MOST_TOGETHER 256u
+bool cuda_columns_summed(const struct prepared *p, const struct tensor *x, uint32_t width,
+                         struct kernel_columns *columns, struct launch_shape *shape, struct error *err)
+{
+    TRY(cut_columns(p, x, width, MOST_SUMMING, columns, shape, err));
+    shape->shared_bytes = CUDA_COLUMNS_SHARED(width);
+    return true;
+}
+
 /* A GPU's second cache holds most of it when it is read again. No GPU has been asked where two launches are faster. */
 #define TOGETHER_BYTES (40u << 20)
 
@@ -116,7 +134,7 @@ bool cuda_columns(const struct prepared *p, const struct tensor *x, uint32_t wid
 static uint32_t most_together(const struct device *device)
 {
     const uint32_t all = device->together, beside = group_has_peers(device) ? all - (all + 3) / 4 : all;
-    return beside < MOST_TOGETHER ? beside : MOST_TOGETHER;
+    return beside < MOST_SUMMING ? beside : MOST_SUMMING;
 }
 
 bool cuda_columns_together(const struct prepared *p, const struct tensor *x, uint32_t width,

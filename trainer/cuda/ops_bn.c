@@ -24,8 +24,7 @@ static bool add_sums(struct prepared *p, const struct tensor *x, struct bn_sums_
     const uint32_t width = cuda_width(x->dims[3], 8, a->x, NULL, NULL);
     a->partial = partial_of(p);
     a->step = p->device->step;
-    TRY(cuda_columns(p, x, width, &a->columns, &shape, err));
-    shape.shared_bytes = CUDA_COLUMNS_SHARED(width);
+    TRY(cuda_columns_summed(p, x, width, &a->columns, &shape, err));
     return ADD_KERNEL(p, KERNEL_FOR(bn_sums, x->dtype), shape, a, err);
 }
 
@@ -48,8 +47,7 @@ static bool add_gradient_sums(struct prepared *p, const struct tensor *x, struct
     const uint32_t width = cuda_width(x->dims[3], 8, a->x, a->dy, NULL);
     a->partial = partial_of(p);
     a->step = p->device->step;
-    TRY(cuda_columns(p, x, width, &a->columns, &shape, err));
-    shape.shared_bytes = CUDA_COLUMNS_SHARED(width);
+    TRY(cuda_columns_summed(p, x, width, &a->columns, &shape, err));
     return ADD_KERNEL(p, KERNEL_FOR(bn_backward_sums, x->dtype), shape, a, err);
 }
 

@@ -49,7 +49,8 @@ static void load(void)
 {
     if (!load_runtime(&fault)) return;
     library_find(CUDNN, CUDNN_LIBRARY, loaded.cudnn_path, sizeof loaded.cudnn_path);
-    loaded.has_cudnn = cudnn_load(loaded.cudnn_path, &loaded.cudnn, &loaded.cudnn_fault);
+    loaded.has_cudnn = cudnn_load(loaded.cudnn_path, &loaded.cudnn, &loaded.cudnn_fault) &&
+                       cudnn_is_whole(&loaded.cudnn, &loaded.cudnn_fault);
 }
 
 const struct vendor *vendor_load(struct error *err)

@@ -2,7 +2,10 @@
 #include "cudnn_library.h"
 
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "library.h"
 
@@ -31,6 +34,44 @@ static bool find_all(void *handle, struct cudnn_library *library, struct error *
            find(handle, "cudnnDestroy", &library->handle_destroy, err) &&
            find(handle, "cudnnSetStream", &library->handle_stream, err) &&
            find(handle, "cudnnBackendExecute", &library->execute, err);
+}
+
+/* cuDNN's own folder, and those of wheels beside its: the RUNPATH of its libraries. */
+static bool lies_beside(const char *cudnn, const char *name)
+{
+    static const char *const folders[] = {"", "/../../cublas/lib", "/../../cuda_nvrtc/lib", "/../../cu13/lib"};
+    const char *end = strrchr(cudnn, '/');
+    char path[MOST_PATH];
+    for (size_t i = 0; end && i < sizeof folders / sizeof *folders; i++) {
+        int length = snprintf(path, sizeof path, "%.*s%s/%s", (int)(end - cudnn), cudnn, folders[i], name);
+        if (length < MOST_PATH && access(path, R_OK) == 0) return true;
+    }
+    return false;
+}
+
+/* False: the part of cuDNN that loads `name` is there, and `name` is not. */
+static bool has_what(const struct cudnn_library *library, const char *part, const char *name)
+{
+    Dl_info cudnn;
+    void *address;
+    memcpy(&address, &library->version, sizeof address);
+    if (!dladdr(address, &cudnn) || !cudnn.dli_fname || !lies_beside(cudnn.dli_fname, part)) return true;
+    if (lies_beside(cudnn.dli_fname, name)) return true;
+    void *handle = dlopen(name, RTLD_LAZY | RTLD_LOCAL);
+    if (handle) dlclose(handle);
+    return handle != NULL;
+}
+
+bool cudnn_can_compile(const struct cudnn_library *library, struct error *err)
+{
+    return has_what(library, "libcudnn_engines_runtime_compiled.so.9", "libnvrtc.so.13") ||
+           error_set(err, ERROR_FAILED, "cuDNN has none of the engines that it compiles, for want of libnvrtc.so.13");
+}
+
+bool cudnn_is_whole(const struct cudnn_library *library, struct error *err)
+{
+    return has_what(library, "libcudnn_engines_precompiled.so.9", "libcublasLt.so.13") ||
+           error_set(err, ERROR_FAILED, "cuDNN would end this program, for want of libcublasLt.so.13");
 }
 
 static const char *choose(char path[MOST_PATH])

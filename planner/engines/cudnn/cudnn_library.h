@@ -27,6 +27,12 @@ struct cudnn_library {
     cudnnStatus_t (*execute)(cudnnHandle_t handle, cudnnBackendDescriptor_t plan, cudnnBackendDescriptor_t arguments);
 };
 
+/* Whether libraries that cuDNN loads when it first wants them are where it looks for them; ERROR_FAILED, which names what is
+ * missing, if not. Looked for by hand: without NVRTC cuDNN says no more than that it has no engine (of those that it
+ * compiles), and without libcublasLt it aborts the process when it is asked about one that uses it (seen with 9.19). */
+bool cudnn_can_compile(const struct cudnn_library *library, struct error *err);
+bool cudnn_is_whole(const struct cudnn_library *library, struct error *err);
+
 /* Loads the library of that path; NULL: $CUDA_HOME's, else the one of the build. ERROR_FAILED. Stays loaded. */
 bool cudnn_load(const char *path, struct cudnn_library *library, struct error *err);
 

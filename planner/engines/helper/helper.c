@@ -235,8 +235,8 @@ static bool find_driver(char *path, size_t size)
     return (size_t)snprintf(path, size, "%s/fathom-no-driver.so", dirname(self)) < size;
 }
 
-/* cuDNN has no run-time compiled engines where it can load no driver's library, and then "no engine" means "not asked".
- */
+/* cuDNN has no run-time compiled engines where it can load no driver's library, or nothing that compiles, and then "no
+ * engine" means "not asked". */
 static bool load_driver(struct error *err)
 {
     char path[PATH_MAX + 32];
@@ -248,7 +248,8 @@ int main(void)
 {
     static struct helper helper;
     struct error err = {0};
-    if (load_driver(&err) && cudnn_load(NULL, &helper.cudnn, &err))
+    if (load_driver(&err) && cudnn_load(NULL, &helper.cudnn, &err) && cudnn_is_whole(&helper.cudnn, &err) &&
+        cudnn_can_compile(&helper.cudnn, &err))
         printf("{\"cudnn\": %zu}\n", helper.cudnn.version());
     else
         refuse(&err);

@@ -50,15 +50,22 @@ template <class T, int V> __device__ inline bool take_sums(const struct bn_sums_
     const uint32_t begin = first_row(c), end = last_row(c);
     float shift[V] = {}, first[V] = {}, second[V] = {};
     if (at.works) load<T, V>(a.x, (uint64_t)begin * c.channels + at.channel, shift);
-#pragma unroll 4
-    for (uint32_t row = begin + at.lane; at.works && row < end; row += c.lanes) {
-        float x[V];
-        load<T, V>(a.x, (uint64_t)row * c.channels + at.channel, x);
+    constexpr int R = rows_at_a_time<T, V, 128>;
+#pragma unroll 1
+    for (uint32_t row = begin + at.lane; at.works && row < end; row += R * c.lanes) {
+        packed<T, V> rows[R];
+        load_rows<T, V, R>(a.x, c, at, row, end, rows);
 #pragma unroll
-        for (int k = 0; k < V; k++) {
-            const float difference = x[k] - shift[k];
-            first[k] += difference;
-            second[k] = fmaf(difference, difference, second[k]);
+        for (int r = 0; r < R; r++) {
+            float x[V];
+            if (row + r * c.lanes >= end) break;
+            widen(rows[r], x);
+#pragma unroll
+            for (int k = 0; k < V; k++) {
+                const float difference = x[k] - shift[k];
+                first[k] += difference;
+                second[k] = fmaf(difference, difference, second[k]);
+            }
         }
     }
     sum_lanes<V>(c, at, first, second);
@@ -124,6 +131,26 @@ extern "C" __global__ void KERNEL_BOUNDS bn_finalize(struct bn_finalize_argument
 
 // ---- Normalising ----
 
+template <class T, int V>
+__device__ inline void apply_to(const struct bn_apply_arguments &a, uint64_t element, const channel_normal n[V],
+                                const packed<T, V> &row, const packed<T, V> &other_row)
+{
+    float x[V], other[V];
+    uint32_t open = 0;
+    widen(row, x);
+    widen(other_row, other);
+#pragma unroll
+    for (int k = 0; k < V; k++) {
+        x[k] = normalized(x[k], n[k].mean, n[k].scale, n[k].beta);
+        if (a.other) x[k] += other[k];
+        const bool shut = x[k] <= 0; // not what is not a number
+        open |= shut ? 0 : 1u << k;
+        if (a.relu && shut) x[k] = 0;
+    }
+    store<T, V>(a.y, element, x);
+    if (V == 8 && a.mask) a.mask[element / 8] = (uint8_t)open;
+}
+
 template <class T, int V> __device__ inline void apply(const struct bn_apply_arguments &a)
 {
     const struct kernel_columns &c = a.columns;
@@ -133,23 +160,16 @@ template <class T, int V> __device__ inline void apply(const struct bn_apply_arg
 #pragma unroll
     for (int k = 0; k < V; k++) n[k] = channel_normal_of(a.normal, at.channel + k);
     const uint32_t end = last_row(c);
-#pragma unroll 2
-    for (uint32_t row = first_row(c) + at.lane; row < end; row += c.lanes) {
-        const uint64_t element = (uint64_t)row * c.channels + at.channel;
-        float x[V], other[V] = {};
-        uint32_t open = 0;
-        load<T, V>(a.x, element, x);
-        if (a.other) load<T, V>(a.other, element, other);
+    constexpr int R = rows_at_a_time<T, V, 64>;
+#pragma unroll 1
+    for (uint32_t row = first_row(c) + at.lane; row < end; row += R * c.lanes) {
+        packed<T, V> rows[R], others[R] = {};
+        load_rows<T, V, R>(a.x, c, at, row, end, rows);
+        if (a.other) load_rows<T, V, R>(a.other, c, at, row, end, others);
 #pragma unroll
-        for (int k = 0; k < V; k++) {
-            x[k] = normalized(x[k], n[k].mean, n[k].scale, n[k].beta);
-            if (a.other) x[k] += other[k];
-            const bool shut = x[k] <= 0; // not what is not a number
-            open |= shut ? 0 : 1u << k;
-            if (a.relu && shut) x[k] = 0;
-        }
-        store<T, V>(a.y, element, x);
-        if (V == 8 && a.mask) a.mask[element / 8] = (uint8_t)open;
+        for (int r = 0; r < R; r++)
+            if (row + r * c.lanes < end)
+                apply_to<T, V>(a, (uint64_t)(row + r * c.lanes) * c.channels + at.channel, n, rows[r], others[r]);
     }
 }
 
@@ -179,6 +199,19 @@ template <int V> __device__ inline uint32_t open_in(const uint8_t *mask, uint64_
     return V == 8 ? mask[element / 8] : mask[element / 8] >> element % 8 & 1;
 }
 
+// Of the rows that load_rows reads.
+template <int V, int R>
+__device__ inline void load_open(uint32_t shut, const uint8_t *mask, uint32_t bit, const struct kernel_columns &c, const place &at,
+                                 uint32_t row, uint32_t end, uint32_t open[R])
+{
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+        open[r] = 0xff;
+        if (shut == KERNEL_SHUT_BY_MASK && row + r * c.lanes < end)
+            open[r] = open_in<V>(mask, (uint64_t)(row + r * c.lanes) * c.channels + at.channel + bit);
+    }
+}
+
 template <class T, int V> __device__ inline bool take_gradient_sums(const struct bn_backward_sums_arguments &a)
 {
     const struct kernel_columns &c = a.columns;
@@ -189,19 +222,27 @@ template <class T, int V> __device__ inline bool take_gradient_sums(const struct
 #pragma unroll
     for (int k = 0; k < V; k++)
         if (at.works) n[k] = channel_normal_of(a.normal, at.channel + k);
-#pragma unroll 2
-    for (uint32_t row = first_row(c) + at.lane; at.works && row < end; row += c.lanes) {
-        const uint64_t element = (uint64_t)row * c.channels + at.channel;
-        const uint32_t open = a.shut == KERNEL_SHUT_BY_MASK ? open_in<V>(a.mask, element + a.mask_bit) : 0xff;
-        float x[V], dy[V];
-        load<T, V>(a.x, element, x);
-        load<T, V>(a.dy, element, dy);
+    constexpr int R = rows_at_a_time<T, V, 64>;
+#pragma unroll 1
+    for (uint32_t row = first_row(c) + at.lane; at.works && row < end; row += R * c.lanes) {
+        packed<T, V> rows[R], dy_rows[R];
+        uint32_t open[R];
+        load_rows<T, V, R>(a.x, c, at, row, end, rows);
+        load_rows<T, V, R>(a.dy, c, at, row, end, dy_rows);
+        load_open<V, R>(a.shut, a.mask, a.mask_bit, c, at, row, end, open);
 #pragma unroll
-        for (int k = 0; k < V; k++) {
-            if (a.shut == KERNEL_SHUT_BY_SIGN && normalized(x[k], n[k].mean, n[k].scale, n[k].beta) <= 0) dy[k] = 0;
-            if (!(open >> k & 1)) dy[k] = 0;
-            first[k] += dy[k];
-            second[k] = fmaf(dy[k], (x[k] - n[k].mean) * n[k].inverse, second[k]);
+        for (int r = 0; r < R; r++) {
+            float x[V], dy[V];
+            if (row + r * c.lanes >= end) break;
+            widen(rows[r], x);
+            widen(dy_rows[r], dy);
+#pragma unroll
+            for (int k = 0; k < V; k++) {
+                if (a.shut == KERNEL_SHUT_BY_SIGN && normalized(x[k], n[k].mean, n[k].scale, n[k].beta) <= 0) dy[k] = 0;
+                if (!(open[r] >> k & 1)) dy[k] = 0;
+                first[k] += dy[k];
+                second[k] = fmaf(dy[k], (x[k] - n[k].mean) * n[k].inverse, second[k]);
+            }
         }
     }
     sum_lanes<V>(c, at, first, second);
@@ -266,6 +307,26 @@ template <int V> __device__ inline void write_parameters(const struct bn_backwar
     }
 }
 
+template <class T, int V>
+__device__ inline void apply_backward_to(const struct bn_backward_apply_arguments &a, uint64_t element,
+                                         const channel_coefficients n[V], const packed<T, V> &row,
+                                         const packed<T, V> &dy_row, const packed<T, V> &other_row, uint32_t open)
+{
+    float x[V], y[V], dy[V], other[V];
+    widen(row, x);
+    widen(dy_row, dy);
+    widen(other_row, other);
+#pragma unroll
+    for (int k = 0; k < V; k++) {
+        y[k] = normalized(x[k], n[k].mean, n[k].scale, n[k].beta);
+        if (a.shut == KERNEL_SHUT_BY_SIGN && y[k] <= 0) y[k] = dy[k] = 0;
+        if (!(open >> k & 1)) dy[k] = 0;
+        x[k] = gradient_through(x[k], dy[k], n[k]) + other[k];
+    }
+    store<T, V>(a.dx, element, x);
+    if (a.y) store<T, V>(a.y, element, y);
+}
+
 template <class T, int V> __device__ inline void apply_backward(const struct bn_backward_apply_arguments &a)
 {
     const struct kernel_columns &c = a.columns;
@@ -276,22 +337,21 @@ template <class T, int V> __device__ inline void apply_backward(const struct bn_
     for (int k = 0; k < V; k++) n[k] = coefficients_of(a, at.channel + k);
     write_parameters<V>(a, at);
     const uint32_t end = last_row(c);
-    for (uint32_t row = first_row(c) + at.lane; row < end; row += c.lanes) {
-        const uint64_t element = (uint64_t)row * c.channels + at.channel;
-        const uint32_t open = a.shut == KERNEL_SHUT_BY_MASK ? open_in<V>(a.mask, element + a.mask_bit) : 0xff;
-        float x[V], y[V], dy[V], other[V] = {};
-        load<T, V>(a.x, element, x);
-        load<T, V>(a.dy, element, dy);
-        if (a.other) load<T, V>(a.other, element, other);
+    constexpr int R = rows_at_a_time<T, V, sizeof(T) == 2 ? 48 : 64>;
+#pragma unroll 1
+    for (uint32_t row = first_row(c) + at.lane; row < end; row += R * c.lanes) {
+        packed<T, V> rows[R], dy_rows[R], others[R] = {};
+        uint32_t open[R];
+        load_rows<T, V, R>(a.x, c, at, row, end, rows);
+        load_rows<T, V, R>(a.dy, c, at, row, end, dy_rows);
+        if (a.other) load_rows<T, V, R>(a.other, c, at, row, end, others);
+        load_open<V, R>(a.shut, a.mask, a.mask_bit, c, at, row, end, open);
 #pragma unroll
-        for (int k = 0; k < V; k++) {
-            y[k] = normalized(x[k], n[k].mean, n[k].scale, n[k].beta);
-            if (a.shut == KERNEL_SHUT_BY_SIGN && y[k] <= 0) y[k] = dy[k] = 0;
-            if (!(open >> k & 1)) dy[k] = 0;
-            x[k] = gradient_through(x[k], dy[k], n[k]) + other[k];
+        for (int r = 0; r < R; r++) {
+            const uint64_t element = (uint64_t)(row + r * c.lanes) * c.channels + at.channel;
+            if (row + r * c.lanes >= end) break;
+            apply_backward_to<T, V>(a, element, n, rows[r], dy_rows[r], others[r], open[r]);
         }
-        store<T, V>(a.dx, element, x);
-        if (a.y) store<T, V>(a.y, element, y);
     }
 }
 

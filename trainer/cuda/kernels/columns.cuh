@@ -25,6 +25,21 @@ __device__ inline uint32_t last_row(const struct kernel_columns &c)
     return last < c.rows ? last : c.rows;
 }
 
+// How many rows a thread reads at a time of a tensor, so that `bytes` of it are on their way to each thread: a GPU's memory
+// wants 32 to 40 KiB under way on each multiprocessor, which runs two blocks or three of these kernels.
+template <class T, int V, int bytes>
+constexpr int rows_at_a_time = bytes / (int)(sizeof(T) * V) > 8 ? 8 : bytes / (int)(sizeof(T) * V);
+
+// Rows `row`, row + lanes and so on, those before `end`: all loads begin before the first is waited for.
+template <class T, int V, int R>
+__device__ inline void load_rows(const void *from, const struct kernel_columns &c, const place &at, uint32_t row, uint32_t end,
+                                 packed<T, V> to[R])
+{
+#pragma unroll
+    for (int r = 0; r < R; r++)
+        if (row + r * c.lanes < end) to[r] = load_packed<T, V>(from, (uint64_t)(row + r * c.lanes) * c.channels + at.channel);
+}
+
 // The block's sums of what its lanes have, to lane 0. Shared memory: 2 V floats a thread.
 template <int V>
 __device__ inline void sum_lanes(const struct kernel_columns &c, const place &at, float first[V], float second[V])
@@ -49,6 +64,8 @@ __device__ inline void sum_lanes(const struct kernel_columns &c, const place &at
     }
 }
 
+#define SUMS_AT_A_TIME 8u // that a thread reads before it waits for any: one block reads what all have written
+
 // Both sums of channel `c` of the block's tile over all blocks along x, by thread c. Shared memory, which nobody reads any
 // more: 2 doubles a thread.
 __device__ inline double2 sum_blocks(const double2 *partial, uint32_t channels)
@@ -56,10 +73,18 @@ __device__ inline double2 sum_blocks(const double2 *partial, uint32_t channels)
     double2 *all = static_cast<double2 *>(shared_memory()), sum = {0, 0};
     const uint32_t groups = KERNEL_THREADS / channels, group = threadIdx.x / channels;
     const uint32_t channel = threadIdx.x - group * channels;
-    for (uint32_t b = group; group < groups && b < gridDim.x; b += groups) {
-        const double2 next = __ldcg(&partial[(uint64_t)b * channels + channel]);
-        sum.x += next.x;
-        sum.y += next.y;
+    const uint32_t end = group < groups ? gridDim.x : 0;
+#pragma unroll 1
+    for (uint32_t b = group; b < end; b += SUMS_AT_A_TIME * groups) {
+        double2 next[SUMS_AT_A_TIME] = {};
+#pragma unroll
+        for (uint32_t k = 0; k < SUMS_AT_A_TIME; k++)
+            if (b + k * groups < end) next[k] = __ldcg(&partial[(uint64_t)(b + k * groups) * channels + channel]);
+#pragma unroll
+        for (uint32_t k = 0; k < SUMS_AT_A_TIME; k++) {
+            sum.x += next[k].x;
+            sum.y += next[k].y;
+        }
     }
     all[threadIdx.x] = sum;
     for (uint32_t count = groups, half; count > 1; count = half) {

@@ -2,21 +2,41 @@
 #include "types.cuh"
 
 template <class T, int V, bool two, class F>
-__device__ inline void do_neighbours(const struct elementwise_arguments &a, uint64_t element, F f)
+__device__ inline void do_neighbours(const struct elementwise_arguments &a, uint64_t element, const packed<T, V> &first,
+                                     const packed<T, V> &second, F f)
 {
     float x[V], y[V];
-    load<T, V>(a.a, element, x);
-    if (two) load<T, V>(a.b, element, y);
+    widen(first, x);
+    if (two) widen(second, y);
 #pragma unroll
     for (int k = 0; k < V; k++) x[k] = f(x[k], two ? y[k] : 0);
     store<T, V>(a.out, element, x);
 }
 
+#define SOME(two) ((two) ? 1 : 2)
+
+// The i-th vector and, where one operand is read, the one a step on: what is read is on its way before it is waited for.
+template <class T, int V, bool two, class F>
+__device__ inline void do_some(const struct elementwise_arguments &a, uint64_t i, uint64_t vectors, F f)
+{
+    const uint64_t step = grid_step();
+    packed<T, V> x[SOME(two)], y[SOME(two)];
+#pragma unroll
+    for (int k = 0; k < SOME(two); k++) {
+        if (i + k * step >= vectors) break;
+        x[k] = load_packed<T, V>(a.a, (i + k * step) * V);
+        if (two) y[k] = load_packed<T, V>(a.b, (i + k * step) * V);
+    }
+#pragma unroll
+    for (int k = 0; k < SOME(two); k++)
+        if (i + k * step < vectors) do_neighbours<T, V, two>(a, (i + k * step) * V, x[k], y[k], f);
+}
+
 template <class T, bool two, class F> __device__ inline void do_elements(const struct elementwise_arguments &a, F f)
 {
     constexpr int V = 16 / sizeof(T);
-    for (uint64_t i = grid_first(); i < a.vectors; i += grid_step()) do_neighbours<T, V, two>(a, i * V, f);
-    for (uint64_t i = a.vectors * V + grid_first(); i < a.count; i += grid_step()) do_neighbours<T, 1, two>(a, i, f);
+    for (uint64_t i = grid_first(); i < a.vectors; i += SOME(two) * grid_step()) do_some<T, V, two>(a, i, a.vectors, f);
+    for (uint64_t i = a.vectors * V + grid_first(); i < a.count; i += SOME(two) * grid_step()) do_some<T, 1, two>(a, i, a.count, f);
 }
 
 template <class T> __device__ inline void relu(const struct elementwise_arguments &a)

@@ -46,6 +46,34 @@ __device__ inline void set_element(void *to, uint32_t type, uint64_t i, float va
 // V neighbours, moved 16 bytes at a time where they have as many.
 template <class T, int V> struct __align__(sizeof(T) * V < 16 ? sizeof(T) * V : 16) neighbours { T at[V]; };
 
+// The same as they lie in registers, to be widened when they are wanted: two of 16 bits share a word until then.
+template <class T, int V> struct __align__(sizeof(T) * V < 16 ? sizeof(T) * V : 16) packed { uint32_t words[sizeof(T) * V / 4]; };
+template <class T> struct packed<T, 1> { T one; };
+
+template <class T, int V> __device__ inline packed<T, V> load_packed(const void *from, uint64_t element)
+{
+    return *reinterpret_cast<const packed<T, V> *>(static_cast<const T *>(from) + element);
+}
+
+template <class T> __device__ inline float widen_word(uint32_t word, bool second);
+template <> __device__ inline float widen_word<float>(uint32_t word, bool) { return __uint_as_float(word); }
+template <> __device__ inline float widen_word<f16>(uint32_t word, bool second)
+{
+    return __half2float(__ushort_as_half((unsigned short)(second ? word >> 16 : word)));
+}
+template <> __device__ inline float widen_word<bf16>(uint32_t word, bool second)
+{
+    return __uint_as_float(second ? word & 0xffff0000u : word << 16);
+}
+
+template <class T, int V> __device__ inline void widen(const packed<T, V> &n, float to[V])
+{
+    constexpr int in_word = 4 / sizeof(T);
+#pragma unroll
+    for (int k = 0; k < V; k++) to[k] = widen_word<T>(n.words[k / in_word], k % in_word);
+}
+template <class T> __device__ inline void widen(const packed<T, 1> &n, float to[1]) { to[0] = widen(n.one); }
+
 template <class T, int V> __device__ inline void load(const void *from, uint64_t element, float to[V])
 {
     const neighbours<T, V> n = *reinterpret_cast<const neighbours<T, V> *>(static_cast<const T *>(from) + element);

@@ -34,6 +34,22 @@ extern "C" __global__ void loss_scale_update(struct loss_scale_update_arguments 
     a.loss_scale[3] += overflow ? 1 : 0;
 }
 
+// f(x) for each element of a piece by one of the block's threads, and for some zeros more: 4 vectors of each thread are on
+// their way at a time.
+template <class F> __device__ inline void for_each_of(const float *piece, uint32_t count, F f)
+{
+    const uint32_t whole = count / 4;
+    for (uint32_t i = threadIdx.x; i < whole; i += 4 * blockDim.x) {
+        packed<float, 4> four[4] = {};
+#pragma unroll
+        for (uint32_t k = 0; k < 4; k++)
+            if (i + k * blockDim.x < whole) four[k] = load_packed<float, 4>(piece, 4 * (uint64_t)(i + k * blockDim.x));
+#pragma unroll
+        for (uint32_t k = 0; k < 16; k++) f(widen_word<float>(four[k / 4].words[k % 4], false));
+    }
+    for (uint32_t i = 4 * whole + threadIdx.x; i < count; i += blockDim.x) f(piece[i]);
+}
+
 extern "C" __global__ void KERNEL_BOUNDS gradient_check(const struct gradient_check_arguments a)
 {
     uint32_t *found = &a.step->counters[1];
@@ -41,7 +57,7 @@ extern "C" __global__ void KERNEL_BOUNDS gradient_check(const struct gradient_ch
     const uint32_t count = a.pieces[blockIdx.x].count;
     bool overflow = false;
     if (a.step->halted) return;
-    for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) overflow |= !is_finite(piece[i]);
+    for_each_of(piece, count, [&](float x) { overflow |= !is_finite(x); });
     if (overflow) atomicOr(found, 1);
     if (!is_last_block(&a.step->counters[0], gridDim.x) || threadIdx.x != 0) return;
     const bool before = a.keep && a.loss_scale[2] != 0;
@@ -56,7 +72,7 @@ extern "C" __global__ void KERNEL_BOUNDS gradient_norm(const struct gradient_nor
     const uint32_t count = a.pieces[blockIdx.x].count;
     if (a.step->halted) return;
     double sum = 0;
-    for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) sum += (double)piece[i] * (double)piece[i];
+    for_each_of(piece, count, [&](float x) { sum += (double)x * (double)x; });
     sums[threadIdx.x] = sum;
     for (uint32_t half = KERNEL_THREADS / 2; half > 0; half /= 2) {
         __syncthreads();
