@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* All whose default is to end the process and that somebody sends who wants it to end: a lost terminal (HUP), Slurm and
  * SGE before a job's time is up (USR1, USR2, XCPU), a power supply (PWR), timers. SIGQUIT keeps its core dump, faults
@@ -12,6 +13,14 @@ static const int requests[] = {SIGHUP,  SIGINT,  SIGTERM,   SIGXCPU, SIGUSR1, SI
                                SIGALRM, SIGPROF, SIGVTALRM, SIGIO,   SIGPWR};
 
 static volatile sig_atomic_t requested, insisted;
+static const char *volatile answer;
+
+/* What the handler may call is in signal-safety(7). A terminal that is gone is told nothing. */
+static void give_answer(void)
+{
+    const char *text = answer;
+    if (text && write(STDERR_FILENO, text, strlen(text)) < 0) answer = NULL;
+}
 
 static void end_at_once(int number)
 {
@@ -30,6 +39,7 @@ static void take_request(int number)
     bool insists = number == SIGINT || number == SIGTERM;
     if (insists && insisted) end_at_once(number);
     if (insists) insisted = 1;
+    if (number == SIGINT && !requested) give_answer();
     if (!requested) requested = number;
 }
 
@@ -41,6 +51,8 @@ void stop_catch(void)
         if (sigaction(requests[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL)
             sigaction(requests[i], &action, NULL);
 }
+
+void stop_answer(const char *text) { answer = text; }
 
 void stop_request(int number)
 {

@@ -8,6 +8,9 @@
  * threads wait for. Signals that were ignored when the program started (nohup, a script's background job) stay so. */
 void stop_catch(void);
 
+/* What the first Ctrl-C is answered on standard error, at once; borrowed, NULL = nothing. */
+void stop_answer(const char *text);
+
 /* Asks for it without a signal. */
 void stop_request(int number);
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backends.h"
 #include "disk.h"
@@ -96,7 +97,7 @@ static bool check(struct train_command *c, const struct plan *plan, struct error
     TRY(train_command_carried(c, err));
     TRY(train_check_memory(plan, c->runs_on, &c->part, err));
     TRY(train_learning_take(c, &plan->spec, err) && train_command_data(c, plan->spec.image_size, err));
-    TRY(train_learning_choose(c, plan, err));
+    TRY(train_learning_choose(c, plan, err) && train_check_options(&c->options, err));
     TRY(train_check_dataset(plan, &c->options, c->options.dataset, err));
     TRY(train_check_decoding(plan, &c->options, &c->decoding, c->options.dataset, err));
     return true;
@@ -157,6 +158,15 @@ static bool tell_summary(const struct train_command *c, const struct plan *plan,
     return ok;
 }
 
+/* A step may take minutes, and nothing is to be seen meanwhile. */
+static void answer_stops(const struct train_command *c)
+{
+    if (c->quiet || c->top || !isatty(STDERR_FILENO)) return;
+    stop_answer(c->options.save_folder
+                    ? "\nthe step comes to its end, then a checkpoint is written; another Ctrl-C ends the run at once\n"
+                    : "\nthe step comes to its end; another Ctrl-C ends the run at once\n");
+}
+
 static bool train_reporting(void *context, struct trace_sink *sink, struct error *err)
 {
     struct reporting *r = context;
@@ -166,12 +176,14 @@ static bool train_reporting(void *context, struct trace_sink *sink, struct error
     c->progress = progress_begin();
     c->teller = (struct teller){progress_tell, &c->progress};
     if (!c->quiet) c->options.teller = &c->teller;
+    answer_stops(c);
     stop_catch();
     train_words_begin(plan, c, c->runs_on);
     if (c->top) TRY(progress_dashboard(&c->progress, c->trace, err)); /* gives the screen back as it was */
     bool ok = train_run(plan, c->runs_on, &c->options, sink, see_step, r, &result, err);
     ok = train_run_end(c, &result, ok, err);
     progress_end(&c->progress);
+    stop_answer(NULL);
     ok = ok && together_gather_broken(c->ranks, c->options.broken, err);
     bool on_host = backends_on_host(c->runs_on->name),
          as_planned = on_host == (plan->devices[0].spec.kind == DEVICE_CPU);

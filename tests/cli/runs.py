@@ -54,6 +54,11 @@ def check_refusals(scratch, data):
     for flag, where in (('--save', 'folder'), ('--log', 'file'), ('--trace', 'file')):
         refused([*small, '--run', scratch / 'flags', flag, scratch / where], flag, 'folder')
     expect(not (scratch / 'flags').exists(), 'a refused run has left a folder')
+    refused([*small, '--schedule', 'plateau', '--run', scratch / 'flags'], '--no-evaluate', 'plateau')
+    zipped = write(scratch / 'net.pth', 'PK\x03\x04' + 60 * 'x')
+    refused([*small, '--weights', zipped, '--run', scratch / 'flags'], 'net.pth', 'torch.save', 'safetensors.torch.save_file')
+    zipped.unlink()
+    expect(not (scratch / 'flags').exists(), 'a run that was refused for its options has left a folder')
     mine = scratch / 'mine'
     mine.mkdir()
     write(mine / 'curves.svg', 'mine')
@@ -225,5 +230,26 @@ def check_table(scratch, _):
     refused(['runs', scratch / 'again'], 'run.json', 'state', 'running')
 
 
+def check_interrupt(scratch, data):
+    """On a terminal Ctrl-C is answered at once, however long the step takes."""
+    main_side, program_side = os.openpty()
+    process = subprocess.Popen([FATHOM, 'train', 'resnet-8', '--gpus', 'cpu', '--batch', '8', '--data', str(data), '--no-evaluate', '--save', scratch / 'asked',
+                                '--iterations', '100000', '--schedule', 'constant'], stdin=subprocess.DEVNULL, stdout=program_side, stderr=program_side)
+    os.close(program_side)
+    seen = b''
+    while True:
+        try:
+            part = os.read(main_side, 4096)
+        except OSError:  # its other side is closed
+            break
+        if b'step 1/' not in seen and b'step 1/' in seen + part:
+            process.send_signal(signal.SIGINT)
+        seen += part
+    os.close(main_side)
+    process.wait(timeout=60)
+    answer = b'the step comes to its end, then a checkpoint is written; another Ctrl-C ends the run at once'
+    expect(process.returncode == 0 and seen.count(answer) == 1 and seen.find(answer) < seen.find(b'stopped by Ctrl-C'), f'Ctrl-C: {seen!r}')
+
+
 sys.exit(check_with_images('runs in their folders', check_folder, check_refusals, check_going_on, check_other_options, check_ranks, check_failure, check_table,
-                           check_weights_alone, check_early_ends))
+                           check_weights_alone, check_early_ends, check_interrupt))

@@ -59,6 +59,11 @@ static bool read_header(struct safetensors *file, struct error *err)
     uint64_t length = 0;
     if (fread(prefix, 1, sizeof prefix, file->stream) != sizeof prefix)
         return error_set(err, ERROR_INPUT, "%s: is too short to be a checkpoint", file->path);
+    if (memcmp(prefix, "PK\3\4", 4) == 0)
+        return error_set(err, ERROR_INPUT,
+                         "%s: is a zip file, as torch.save writes; of safetensors is wanted: "
+                         "safetensors.torch.save_file(torch.load(\"FILE\"), \"FILE.safetensors\")",
+                         file->path);
     for (size_t i = 0; i < sizeof prefix; i++) length |= (uint64_t)prefix[i] << (8 * i);
     if (length > SAFETENSORS_MOST)
         return error_set(err, ERROR_INPUT, "%s: is not a file of safetensors: its header would have %" PRIu64 " bytes",

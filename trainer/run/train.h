@@ -111,6 +111,8 @@ bool train_try_outputs(const struct train_options *options, struct error *err);
 /* Whether the plan has what the options' updates need: room for what the optimizer keeps, clipping, averages. train_run
  * looks, too. */
 bool train_check_update(const struct plan *plan, const struct train_options *options, struct error *err);
+/* Whether the options go together. train_run looks, too. */
+bool train_check_options(const struct train_options *options, struct error *err);
 /* Whether the dataset is one that the plan and the options can train on. train_run looks, too. */
 bool train_check_dataset(const struct plan *plan, const struct train_options *options, const struct dataset *dataset,
                          struct error *err);

@@ -109,7 +109,6 @@ bool run_open_loader(struct training *run, struct error *err);
 uint64_t train_evaluate_every(const struct plan *plan, const struct train_options *options, const struct dataset_info *info);
 
 /* train_check.c: whether what the command says can be done, and the plan runs here. */
-bool train_check_options(const struct train_options *options, struct error *err);
 bool run_check_room(const struct training *run, struct error *err);
 bool run_open_dataset(struct training *run, struct error *err);
 
