@@ -23,7 +23,8 @@ static const char *const manual[] = {
     "\n"
     "    A run is so many passes over the images. On other images than the recipe's,\n"
     "    or in other batches, drops of the rate and the warm-up keep their share of\n"
-    "    it, and the rate follows the batch.\n"
+    "    it, and the rate follows the batch: in proportion above the recipe's, and\n"
+    "    below half of it, where the proportion is to that half.\n"
     "\n",
 
     "KEYS\n"

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "train_learning.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -145,6 +146,18 @@ bool train_learning_choose(struct train_command *c, const struct plan *plan, str
 
 /* ---- Words ---- */
 
+/* What is not as the recipe's own figures are, though nobody asked for it. */
+static void add_scaled(const struct train_command *c, const struct plan *plan, struct text *text)
+{
+    const struct recipe *recipe = &c->recipe;
+    const struct schedule *schedule = &c->options.schedule;
+    if (isnan(c->change.base) && schedule->base != recipe->learning_rate)
+        text_add(text, "; rate %g in place of %g, as the batch is %u in place of %" PRIu64, schedule->base,
+                 recipe->learning_rate, plan->batch, recipe->batch);
+    if (c->change.warm_steps == UINT64_MAX && recipe->warm_up_iterations > 0 && schedule->warm_steps == 0)
+        text_add(text, "; its warm-up would be less than a step of so few, and there is none");
+}
+
 /* Which recipe it is, and where the steps come from that nobody asked for. */
 void train_learning_say(const struct train_command *c, const struct plan *plan)
 {
@@ -160,5 +173,6 @@ void train_learning_say(const struct train_command *c, const struct plan *plan)
                  "(--iterations)",
                  (double)recipe_images(recipe) / (double)theirs, units_format_count(images, count[0]),
                  units_format_count(theirs, count[1]), units_format_count(recipe_steps(recipe, plan->batch), count[2]));
+    add_scaled(c, plan, &text);
     page_text(stdout, 0, 2, &text);
 }

@@ -91,7 +91,8 @@ Test(train_cli, steps_in_flight_are_asked_for)
 }
 
 /* Whatever is left of the address space, a run succeeds or ends with one sentence: oneDNN does not survive a lack
- * of it. The program and its libraries themselves take some 60 MiB, 70 with kernels of GPUs that were compiled in haste. */
+ * of it. The program and its libraries themselves take some 60 MiB, 70 with kernels of GPUs that were compiled in
+ * haste. */
 Test(train_cli, a_small_address_space_is_refused_in_one_sentence)
 {
     if (UNDER_SANITIZER) return;
@@ -159,6 +160,17 @@ Test(train_cli, wrong_commands_are_named)
         cr_assert_eq(train(cases[i][0], ""), 2, "%s: %s", cases[i][0], output);
         check_says(cases[i][1]);
     }
+}
+
+/* What a small run has otherwise than its recipe, and nobody asked for. */
+Test(train_cli, a_scaled_recipe_says_so)
+{
+    const char *small = "resnet-8 --recipe cifar-110 --batch 8 --data %s --iterations 1 --no-evaluate %s";
+    cr_assert_eq(train(small, ""), 0, "%s", output);
+    check_says("recipe cifar-110; rate 0.0125 in place of 0.1, as the batch is 8 in place of");
+    check_says("warm-up would be less than a step");
+    cr_assert_eq(train(small, "--learning-rate 0.1 --warm-up 0"), 0, "%s", output);
+    cr_expect_not(strstr(output, "in place of") || strstr(output, "would be"), "%s", output);
 }
 
 Test(train_cli, a_plan_file_decides_what_is_planned)
@@ -329,9 +341,9 @@ static void check_second(int number)
              "resnet-20 --batch 128 --backend cpu-reference --data %s --iterations 9 --save %s/saved --trace %s/t",
              run_data, run_data, run_data);
     pid_t child = start(arguments);
-    shell(
-        "for i in $(seq 1200); do \"$FATHOM_BIN\" top $DATA/t --once 2>&1 | grep -q 'steps 1 to 1' && exit; sleep 0.05; "
-        "done; exit 1");
+    shell("for i in $(seq 1200); do \"$FATHOM_BIN\" top $DATA/t --once 2>&1 | grep -q 'steps 1 to 1' && exit; sleep "
+          "0.05; "
+          "done; exit 1");
     kill(child, number);
     for (int i = 0; i < 6000 && is_pending(child, number); i++) usleep(10000);
     kill(child, number);
