@@ -1,7 +1,8 @@
 /* Heuristics, engines, plans. Three engines for every graph that is supported:
  *   0  the first choice: a workspace of the size of the result; of f32 with TF32
  *   1  a workspace of an odd size
- *   2  the fallback: no workspace */
+ *   2  the fallback: no workspace
+ * With engines=plain the last alone, of graphs that are one convolution. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +47,7 @@ static bool is_supported(const struct dnn_graph *g)
 {
     const struct dnn_op *c = convolution_of(g);
     bool half = type_of(g) == CUDNN_DATA_HALF;
-    if (options.no_engines) return false;
+    if (options.no_engines || (options.plain_engines && g->op_count > 1)) return false;
     if (!c) return !has(g, DNN_STATISTICS) && !has(g, DNN_BN_WEIGHTS) && !has(g, DNN_REDUCTION);
     const struct dnn_tensor *x = &g->tensors[c->in[0]];
     if (x->inner && c->kind == DNN_FORWARD) return x->dims[1] != 3;
@@ -92,7 +93,8 @@ cudnnStatus_t dnn_finalize_engine(struct dnn_descriptor *d)
     int64_t index = dnn_i64(d, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, 0, -1);
     if (!g) return dnn_fail(CUDNN_STATUS_BAD_PARAM_DESCRIPTOR_TYPE, "the engine's graph is none");
     if (index < 0 || index >= ENGINES) return dnn_fail(CUDNN_STATUS_BAD_PARAM, "no engine %lld", (long long)index);
-    if (!is_supported(g)) return dnn_fail(CUDNN_STATUS_NOT_SUPPORTED_GRAPH_PATTERN, "no engine runs such a graph");
+    if (!is_supported(g) || (options.plain_engines && index != 2))
+        return dnn_fail(CUDNN_STATUS_NOT_SUPPORTED_GRAPH_PATTERN, "no engine runs such a graph");
     put_notes(d, g, index);
     return CUDNN_STATUS_SUCCESS;
 }
@@ -137,7 +139,7 @@ cudnnStatus_t dnn_finalize_heuristics(struct dnn_descriptor *d)
     if (!graph->graph) return dnn_fail(CUDNN_STATUS_BAD_PARAM_DESCRIPTOR_TYPE, "the graph is none");
     if (!dnn_find(graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE) && !dnn_find(d, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP))
         return dnn_fail(CUDNN_STATUS_BAD_PARAM, "neither the graph has a handle nor is there a device");
-    if (!is_supported(graph->graph))
+    if (!is_supported(graph->graph) || (options.plain_engines && !fallback))
         return dnn_fail(CUDNN_STATUS_NOT_SUPPORTED_GRAPH_PATTERN, "no engine runs such a graph");
     for (int64_t i = fallback ? 2 : 0; i < (fallback ? 3 : 2); i++) made[count++] = make_configuration(graph, i);
     dnn_put(d, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, made);

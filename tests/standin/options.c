@@ -45,6 +45,7 @@ static void read_engines(const char *text)
     options.all_fail = strstr(text, "all_fail");
     options.nondeterministic = strstr(text, "nondeterministic");
     options.no_engines = strstr(text, "none");
+    options.plain_engines = strstr(text, "plain");
 }
 
 static void read_cupti(const char *text)

@@ -198,9 +198,10 @@ static bool prepare_naive(struct prepared *p, const char *why, struct error *err
     char fused[ENGINE_FUSED_TEXT];
     const struct op *op = p->call.op;
     if (all->naive++ == 0 && all->cudnn)
-        snprintf(all->why_naive, sizeof all->why_naive, "%s of %s (%s%s%s): %s", op_kind_name(op->kind),
+        snprintf(all->why_naive, sizeof all->why_naive, "%s of %s (%s%s%s): %s%s", op_kind_name(op->kind),
                  p->call.graph->layers[op->layer].path, dtype_name(p->call.graph->options.dtype),
-                 op->attr.conv.fused ? ", " : "", engine_fused_words(op->attr.conv.fused, fused), why);
+                 op->attr.conv.fused ? ", " : "", engine_fused_words(op->attr.conv.fused, fused), why,
+                 op->attr.conv.fused ? "; a plan with --fuse none wants plain ones alone" : "");
     return cuda_prepare_naive_convolution(p, err);
 }
 

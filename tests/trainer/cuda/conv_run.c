@@ -46,6 +46,25 @@ Test(conv_run, losses_are_those_of_processors_fused_in_bf16)
     expect_losses_of_processors(DTYPE_BF16, LOWER_SUMS | LOWER_NORMALIZE | LOWER_ADD | LOWER_WEIGHTS, 2e-2);
 }
 
+/* A cuDNN that has only what cannot be less, where more was planned: what is fused is done by loops over the same bytes, and
+ * the accesses of both are watched. */
+Test(conv_run, plain_engines_alone_leave_losses_and_bytes_as_they_are)
+{
+    const uint32_t lowering = LOWER_BN | LOWER_BN_ADD | LOWER_SUMS | LOWER_NORMALIZE | LOWER_NORMALIZE_WEIGHTS |
+                              LOWER_ADD | LOWER_GRADIENT_SUMS | LOWER_WEIGHTS | LOWER_HALF_GRADIENTS;
+    struct small_run gpu = small("memory=8GiB,refuse=graph,engines=plain", DTYPE_F16, lowering), cpu = gpu;
+    cpu.backend = &cpu_reference_backend;
+    run_go(&gpu);
+    cr_assert(gpu.ok, "%s", gpu.err.text);
+    run_go(&cpu);
+    cr_assert(cpu.ok, "%s", cpu.err.text);
+    for (int i = 0; i < 3; i++) cr_expect_float_eq(gpu.losses[i], cpu.losses[i], 2e-2 * (1 + i * i));
+    cr_expect(strstr(gpu.result.remark, "plain loops") && strstr(gpu.result.remark, "--fuse none"), "%s",
+              gpu.result.remark);
+    cr_expect_gt(gpu_report().executes, 0);
+    gpu_expect_clean();
+}
+
 Test(conv_run, a_run_says_once_that_there_is_no_engine)
 {
     struct small_run run = small("memory=8GiB,engines=none", DTYPE_F32, LOWER_SUMS);
