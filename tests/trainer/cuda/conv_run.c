@@ -46,8 +46,8 @@ Test(conv_run, losses_are_those_of_processors_fused_in_bf16)
     expect_losses_of_processors(DTYPE_BF16, LOWER_SUMS | LOWER_NORMALIZE | LOWER_ADD | LOWER_WEIGHTS, 2e-2);
 }
 
-/* A cuDNN that has only what cannot be less, where more was planned: what is fused is done by loops over the same bytes, and
- * the accesses of both are watched. */
+/* A cuDNN that has only what cannot be less, where more was planned: what is fused is done by loops over the same
+ * bytes, and the accesses of both are watched. */
 Test(conv_run, plain_engines_alone_leave_losses_and_bytes_as_they_are)
 {
     const uint32_t lowering = LOWER_BN | LOWER_BN_ADD | LOWER_SUMS | LOWER_NORMALIZE | LOWER_NORMALIZE_WEIGHTS |

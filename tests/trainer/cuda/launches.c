@@ -1,5 +1,7 @@
 /* How many launches a training step is, by kind of op, and how many bytes it moves: what there is for a step to wait
  * for on a GPU. Ops are prepared over the stand-in for CUDA, whose cuDNN has the engines of the real one on 9.0. */
+#include <dlfcn.h>
+
 #include "conv_help.h"
 #include "cuda_device.h"
 #include "engine_lowering.h"
@@ -105,4 +107,51 @@ Test(launches, of_a_step_of_resnet_50, .timeout = 120)
                                      {DTYPE_F32, true, 500, 500},
                                      {DTYPE_F16, false, 500, 600},
                                      {DTYPE_BF16, false, 500, 600}});
+}
+
+/* ---- What cuDNN wants beside itself ---- */
+
+typedef bool (*find_fn)(const struct cudnn_library *library, struct error *err);
+
+static void touch(const char *folder, const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    cr_assert(file);
+    fclose(file);
+}
+
+/* `part` of cuDNN loads `name`, which lies beside it or where the loader finds it. */
+static void expect_named(const struct cudnn_library *library, find_fn find, const char *folder, const char *part,
+                         const char *name)
+{
+    struct error err = {0};
+    cr_expect(find(library, &err), "without %s: %s", part, err.text);
+    touch(folder, part);
+    if (dlopen(name, RTLD_LAZY))
+        cr_expect(find(library, &err), "%s", err.text);
+    else
+        cr_expect(!find(library, &err) && strstr(err.text, name), "%s", err.text);
+    err = (struct error){0};
+    touch(folder, name);
+    cr_expect(find(library, &err), "%s", err.text);
+}
+
+Test(launches, what_cudnn_loads_by_itself_is_looked_for)
+{
+    char folder[] = "/tmp/fathom-cudnn-XXXXXX";
+    struct cudnn_library library;
+    struct error err = {0};
+    char command[512], path[128];
+    gpu_choose("gpus=1");
+    cr_assert(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/libcudnn.so.9", folder);
+    snprintf(command, sizeof command, "cp '%s/lib/libcudnn.so.9' %s", getenv("CUDA_HOME"), path);
+    cr_assert_eq(system(command), 0);
+    cr_assert(cudnn_load(path, &library, &err), "%s", err.text);
+    expect_named(&library, cudnn_is_whole, folder, "libcudnn_engines_precompiled.so.9", "libcublasLt.so.13");
+    expect_named(&library, cudnn_can_compile, folder, "libcudnn_engines_runtime_compiled.so.9", "libnvrtc.so.13");
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    cr_expect_eq(system(command), 0);
 }
