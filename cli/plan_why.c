@@ -247,14 +247,14 @@ static bool print_pieces(const struct plan_report *report, const struct plan_dev
     return print_paragraph(&text, to, err);
 }
 
-/* "+1.2 %"; nothing that would read 0.0. */
+/* "+1.2 %"; nothing that would read 0.0. Of a plan made roughly "<= +1.2 %". */
 static void format_cost(const struct change *change, char *out, size_t size)
 {
     double cost = 100 * (change->time_ratio - 1);
-    if (fabs(cost) < 0.05)
+    if (fabs(cost) < 0.05 && !change->at_most)
         snprintf(out, size, "the same");
     else
-        snprintf(out, size, "%+.1f %%", cost);
+        snprintf(out, size, "%s%+.1f %%", change->at_most ? "<= " : "", cost);
 }
 
 /* Whether the change costs batch normalisation what the plan does not. */
@@ -331,9 +331,12 @@ static bool same_outcome(const struct change *a, const struct change *b)
 static bool print_changes(const struct plan_report *report, FILE *to, struct error *err)
 {
     struct text text = {0};
-    bool bn = false;
-    if (!report->changes) return true;
+    bool bn = false, rough = false;
     fprintf(to, "\nsingle changes, by what they buy\n");
+    if (!report->changes) {
+        fputs("  They are not planned: each takes as long as this plan did.\n", to);
+        return true;
+    }
     if (report->change_count == 0) {
         fputs("  There is none that can be planned and differs.\n", to);
         return true;
@@ -346,8 +349,13 @@ static bool print_changes(const struct plan_report *report, FILE *to, struct err
         if (i > 0 && same_outcome(&report->changes[i - 1], &report->changes[i])) continue;
         print_change(report, &report->changes[i], to);
         bn = bn || costs_bn(report, &report->changes[i]);
+        rough = rough || report->changes[i].at_most;
     }
     if (bn) fputs("  * batch normalisation then sees fewer images\n", to);
+    if (rough)
+        page_say(to, 2, 5,
+                 "<= planned quickly, with blocks kept or run again several at a time: a plan with that flag takes "
+                 "at most so much time, mostly less");
     return true;
 }
 

@@ -414,6 +414,11 @@ static size_t list_codes(const struct variant_request *request, uint32_t codes[M
 /* Beyond as many blocks the chain takes several together, and each of its inputs stays. */
 #define MOST_REMADE_BLOCKS 512
 
+static bool is_rough(const struct variant_request *request, const struct graph *graph)
+{
+    return request->plan->rough && graph->block_count > PLAN_ROUGH_BLOCKS;
+}
+
 /* Of longer chains the table has few rows to spare: all but the shortest stretches of inputs that are made again are
  * streaks, each block kept alike. */
 #define MOST_MIXED_BLOCKS 64
@@ -451,7 +456,7 @@ static bool measure_remaking(struct measuring *m, uint32_t first, struct error *
 static bool measure_all_remaking(struct measuring *m, struct error *err)
 {
     bool any = true;
-    if (m->graph->block_count > MOST_REMADE_BLOCKS) return true;
+    if (m->graph->block_count > MOST_REMADE_BLOCKS || is_rough(m->request, m->graph)) return true;
     for (uint32_t n = 0; any && n < KEEP_MOST_CHOICES + 2; n++)
         for (uint32_t first = 1; any && first <= 2; first++) {
             if (n < 2)
@@ -495,6 +500,7 @@ bool block_costs_measure(const struct variant_request *request, const struct gra
     blocks->chain.count = count;
     blocks->chain.most_remade = count > MOST_MIXED_BLOCKS ? 1 : CHAIN_MOST_REMADE;
     blocks->chain.longest_streak = CHAIN_MOST_STREAK;
+    blocks->chain.most_units = is_rough(request, graph) ? PLAN_ROUGH_BLOCKS : 0;
     blocks->chain.blocks = mem_zalloc(MEM_PLAN, count, sizeof *blocks->chain.blocks);
     blocks->first = mem_alloc(MEM_PLAN, count, sizeof *blocks->first);
     blocks->options = mem_alloc(MEM_PLAN, count, sizeof *blocks->options);

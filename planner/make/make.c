@@ -100,6 +100,37 @@ static struct plan *make(const struct plan_request *request, struct error *err)
     return plan;
 }
 
+/* ---- Budgets ---- */
+
+static uint64_t lasting_bytes(const struct graph *graph)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < graph->tensor_count; i++) {
+        const struct tensor *tensor = &graph->tensors[i];
+        if (tensor->class == CLASS_WEIGHT || tensor->class == CLASS_OPTIMIZER) sum += tensor->bytes;
+    }
+    return sum;
+}
+
+bool plan_budget_hopeless(const struct plan_request *request, bool *hopeless, struct error *err)
+{
+    struct graph_options options = {.batch = plan_request_unit(request),
+                                    .micro_batches = 1,
+                                    .step_images = request->batch,
+                                    .dtype = request->dtype,
+                                    .update = request->update,
+                                    .frozen = request->frozen};
+    *hopeless = false;
+    if (request->recompute != RECOMPUTE_BUDGET || request->recompute_budget_bytes == 0) return true;
+    struct graph *graph = graph_build(&request->spec, &options, err);
+    if (!graph) return false;
+    *hopeless = request->recompute_budget_bytes < lasting_bytes(graph);
+    graph_destroy(graph);
+    return true;
+}
+
+/* ---- Lesser requests ---- */
+
 /* What holds gradients longer than without it. */
 static const uint32_t longer[] = {LOWER_GRADIENT_KEEP, LOWER_GRADIENT_KEEP | LOWER_GRADIENT_ADD};
 #define LONGER (sizeof longer / sizeof longer[0])
@@ -121,8 +152,10 @@ struct plan *plan_make(const struct plan_request *request, struct error *err)
 {
     struct error first = {0}, unsaid = {0};
     struct plan_request lesser;
+    bool hopeless = false;
     struct plan *plan = make(request, &first);
-    bool again = plan ? !plan->fits : first.kind == ERROR_UNFIT;
+    if (!plan && first.kind == ERROR_UNFIT && !plan_budget_hopeless(request, &hopeless, err)) return NULL;
+    bool again = plan ? !plan->fits : first.kind == ERROR_UNFIT && !hopeless;
     for (size_t n = 0; again && lessen(request, n, &lesser); n++) {
         bool same = lesser.lowering == request->lowering && lesser.reduce_apart == request->reduce_apart;
         if (same) continue;

@@ -9,4 +9,8 @@
  * caller ends it with plan_destroy. */
 struct plan *plan_make(const struct plan_request *request, struct error *err);
 
+/* Whether a budget is below the bytes of parameters and of what the optimizer keeps, which no batch, schedule or copy makes
+ * fewer: nothing meets it. ERROR_MEMORY. */
+bool plan_budget_hopeless(const struct plan_request *request, bool *hopeless, struct error *err);
+
 #endif

@@ -11,6 +11,8 @@ struct cost_table;
 /* Told of every share of a batch, before it is planned; false ends planning with ERROR_FAILED. */
 typedef bool (*plan_watch_fn)(void *context);
 
+#define PLAN_ROUGH_BLOCKS 96
+
 struct plan_request {
     struct model_spec spec;
     enum dtype dtype;
@@ -40,12 +42,22 @@ struct plan_request {
     uint64_t bucket_bytes;            /* of gradients; 0 = 25 MiB with several devices, else one bucket */
     double search_seconds;            /* for the exact placement search after the fast placers; 0 = none */
     bool bound;                       /* how much faster the plan could be at most is worked out though it takes a while */
+    bool rough;                       /* schedules of more than PLAN_ROUGH_BLOCKS blocks are made over runs of several: in a
+                                       * tenth of the time, and slower than the fastest */
     bool only_if_fits;                /* a plan that does not is ERROR_UNFIT, and soon */
     plan_workspace_fn workspace_bytes; /* may be NULL */
     void *workspace_context;
     plan_watch_fn watch;              /* may be NULL */
     void *watch_context;
 };
+
+/* Whether what the request was answered with may be slower than without `rough`: where a schedule was looked for. */
+static inline bool plan_request_roughly(const struct plan_request *request, const struct plan *plan)
+{
+    bool searched = request->recompute == RECOMPUTE_AUTO || request->recompute == RECOMPUTE_BUDGET;
+    bool some = plan->recompute != RECOMPUTE_NONE || plan->variants[0].host_bytes > 0;
+    return request->rough && searched && some && plan->variants[0].graph->block_count > PLAN_ROUGH_BLOCKS;
+}
 
 /* Images that no cut of the batch parts: those of one group of statistics. */
 static inline uint32_t plan_request_unit(const struct plan_request *request)

@@ -201,6 +201,7 @@ static bool make_variant(struct share_plans *shares, const struct variant_reques
     TRY(watched(shares, err));
     share->held = true;
     share->made = variant_make(wanted, &share->variant, &share->policy, &fault);
+    share->arena_bytes = share->variant.arena_bytes;
     if (share->variant.graph) share->ops = (uint32_t)share->variant.graph->op_count;
     bool made = share->made;
     share->fits = false;
@@ -227,8 +228,9 @@ static bool is_tight(const struct share_plans *shares, const struct variant_requ
     bool adapts = request->recompute == RECOMPUTE_AUTO || request->recompute == RECOMPUTE_BUDGET;
     if (!adapts || request->workspace_bytes || request->workspace_cap_bytes > 0) return false;
     if (wanted->device->kind != DEVICE_GPU) return false;
-    if (!share->made || share->fits) return !share->made || share->variant.extra_flops_fraction > MUCH_AGAIN;
+    if (share->made && share->fits) return share->variant.extra_flops_fraction > MUCH_AGAIN;
     /* One op's workspace is there at a time: doing without it saves so much at most. */
+    if (!share->made) return share->arena_bytes <= request->recompute_budget_bytes + wanted->device->workspace_bytes;
     return share->peak_bytes <= device_usable_bytes(wanted->device) + wanted->device->workspace_bytes;
 }
 

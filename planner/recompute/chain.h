@@ -76,6 +76,7 @@ struct chain {
     uint32_t most_remade; /* blocks in a row whose inputs may be made again from one that is there; at most
                              CHAIN_MOST_REMADE, and rows are kept for each number up to it */
     uint32_t longest_streak; /* and in streaks, where most_remade is not 0; at most CHAIN_MOST_STREAK */
+    uint32_t most_units; /* a longer chain is solved over so many runs of consecutive blocks; 0 = as chain_solve says */
     double copy_seconds; /* the price of a quantum's way to host memory and back; 0 = no checkpoint goes there */
 };
 

@@ -127,7 +127,9 @@ uint32_t chain_least_scale(const struct chain *chain)
 
 static size_t group_size(const struct chain *chain)
 {
-    return chain->count <= CHAIN_MOST_UNITS ? 1 : (chain->count + GROUPED_UNITS - 1) / GROUPED_UNITS;
+    size_t most = chain->most_units ? chain->most_units : CHAIN_MOST_UNITS;
+    size_t units = chain->most_units ? chain->most_units : GROUPED_UNITS;
+    return chain->count <= most ? 1 : (chain->count + units - 1) / units;
 }
 
 struct chain_table {

@@ -44,6 +44,7 @@ static bool try_request(const struct plan_request *request, bool *fits, struct a
     struct error fault = {0};
     struct plan_request wanted = *request;
     wanted.only_if_fits = !guess && request->micro_batches > 0; /* nothing is asked of one that does not */
+    wanted.rough = true;
     struct plan *plan = plan_make(&wanted, &fault);
     *fits = plan && plan->fits;
     if (!plan && fault.kind != ERROR_INPUT && fault.kind != ERROR_UNFIT) {
@@ -51,6 +52,7 @@ static bool try_request(const struct plan_request *request, bool *fits, struct a
         return false;
     }
     if (*fits && advice) {
+        advice->at_most = plan_request_roughly(&wanted, plan);
         advice->changes_bn = plan->changes_bn;
         advice->bn_group = plan->bn_group;
         advice->micro_batches = plan->devices[0].micro_batches;
@@ -400,7 +402,9 @@ bool advise_budget(const struct plan_request *request, struct advice advice[ADVI
 {
     static const enum advice_kind kinds[] = {ADVICE_BATCH, ADVICE_MICRO_BATCHES, ADVICE_OFFLOAD, ADVICE_RECONSTRUCT};
     size_t found = 0;
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+    bool hopeless;
+    TRY(plan_budget_hopeless(request, &hopeless, err));
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && !hopeless; i++) {
         struct advice *next = &advice[found];
         bool works = false;
         *next = (struct advice){.kind = kinds[i]};
@@ -421,7 +425,8 @@ static const char *describe_cost(const struct advice *advice, char out[64])
 {
     out[0] = '\0';
     if (advice->extra_flops_fraction >= 0.0005)
-        snprintf(out, 64, ", with %.1f %% more computation", 100 * advice->extra_flops_fraction);
+        snprintf(out, 64, ", with %s%.1f %% more computation", advice->at_most ? "at most " : "",
+                 100 * advice->extra_flops_fraction);
     return out;
 }
 
@@ -430,7 +435,8 @@ static void describe_limit(const struct advice *advice, const char *what, char *
 {
     char cost[64] = "";
     if (advice->extra_flops_fraction >= 0.0005) /* else it would read 0.0 % */
-        snprintf(cost, sizeof cost, " (%.1f %% more computation)", 100 * advice->extra_flops_fraction);
+        snprintf(cost, sizeof cost, " (%s%.1f %% more computation)", advice->at_most ? "at most " : "",
+                 100 * advice->extra_flops_fraction);
     snprintf(out, size, "the %s that %s%s", what, advice->rough ? "was found to fit" : "fits", cost);
 }
 

@@ -67,6 +67,7 @@ static bool try_change(struct changing *all, enum change_kind kind, uint64_t val
     struct change *change = &all->changes[all->count];
     *change = (struct change){.kind = kind, .value = value};
     describe(all, made, change);
+    change->at_most = plan_request_roughly(changed, made);
     plan_destroy(made);
     all->count += change->saved_bytes != 0 || change->time_ratio < 0.9995 || change->time_ratio > 1.0005;
     return true;
@@ -78,6 +79,7 @@ static struct plan_request resolved(const struct changing *all)
     struct plan_request request = *all->request;
     request.micro_batches = all->plan->devices[0].micro_batches;
     request.search_seconds = 0;
+    request.rough = true;
     return request;
 }
 

@@ -25,6 +25,7 @@ struct change {
     bool fits, changes_bn; /* of the plan that was made for it */
     uint64_t peak_bytes;   /* of its fullest device, with what lies outside the arena */
     int64_t saved_bytes;   /* against the plan's fullest device; negative: takes more */
+    bool at_most;          /* time_ratio is of a plan made roughly (plan_request.rough): the change's own may be faster */
     double time_ratio;     /* predicted time of an image against the plan's (by computation where speeds are unknown) */
 };
 

@@ -221,6 +221,54 @@ Test(advise, says_what_meets_a_budget, .fini = finish)
     cr_expect_gt(kinds[ADVICE_MICRO_BATCHES], 0);
 }
 
+/* Weights alone are more: nothing is planned to find out. */
+static bool never(void *asked)
+{
+    *(bool *)asked = true;
+    return true;
+}
+
+Test(advise, of_a_budget_below_the_weights_is_none_and_at_once, .fini = finish)
+{
+    struct plan_request request = kit_request("resnet-1001", "titan-x", 128, &machine);
+    struct advice advice[ADVICE_KINDS];
+    struct error err = {0};
+    bool hopeless = false, asked = false;
+    size_t count = 77;
+    request.recompute = RECOMPUTE_BUDGET;
+    request.recompute_budget_bytes = 1;
+    request.watch = never;
+    request.watch_context = &asked;
+    cr_assert(advise_budget(&request, advice, &count, &err), "%s", err.text);
+    cr_expect_eq(count, 0);
+    cr_expect_not(asked);
+    request.recompute_budget_bytes = (uint64_t)1 << 40;
+    cr_assert(plan_budget_hopeless(&request, &hopeless, &err));
+    cr_expect_not(hopeless);
+}
+
+/* Of a deep network a quick plan is a plan: it fits in the same memory, and is no faster than the exact one. */
+Test(changes, of_deep_networks_are_at_most_so_slow, .fini = finish)
+{
+    struct plan_request request = kit_request("resnet-326", "titan-x", 128, &machine);
+    struct error err = {0};
+    request.recompute = RECOMPUTE_BUDGET;
+    request.recompute_budget_bytes = (uint64_t)900 << 20;
+    struct plan *exact = plan_make(&request, &err);
+    cr_assert(exact, "%s", err.text);
+    cr_expect_not(plan_request_roughly(&request, exact));
+    request.rough = true;
+    struct plan *rough = plan_make(&request, &err);
+    cr_assert(rough, "%s", err.text);
+    cr_expect(plan_request_roughly(&request, rough));
+    cr_expect_gt(rough->variants[0].graph->block_count, PLAN_ROUGH_BLOCKS);
+    cr_expect_leq(rough->variants[0].arena_bytes, request.recompute_budget_bytes);
+    cr_expect_gt(rough->variants[0].extra_flops_fraction, 0);
+    cr_expect_geq(rough->step_seconds, exact->step_seconds * (1 - 1e-9));
+    plan_destroy(exact);
+    plan_destroy(rough);
+}
+
 Test(advise, of_a_budget_survives_failing_allocations, .fini = finish)
 {
     struct plan_request request = kit_request("resnet-8", "titan-x", 8, &machine);
