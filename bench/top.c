@@ -1,9 +1,11 @@
 /* Traces for the dashboard's figures (bench/run top).
  *
- *   bench_top live DEVICES OPS RATE SECONDS FILE   a run of so many devices that reports RATE ops a second, of all of
- * them, as they end bench_top past OPS MILLIONS FILE               one that has ended after so many millions of ops of
- * a device bench_top beacon FILE                          one that ends steps 1111111, 2222222, ... of 9999999, one in
- * 0.7 s, and says on standard output when */
+ *   bench_top live DEVICES OPS RATE SECONDS FILE
+ *     a run of so many devices that reports RATE ops a second, of all of them, as they end
+ *   bench_top past OPS MILLIONS FILE [RANK RANKS]
+ *     one that has ended after so many millions of ops of a device, which is one of several ranks if they are named
+ *   bench_top beacon FILE
+ *     one that ends steps 1111111, 2222222, ... of 9999999, one in 0.7 s, and says on standard output when */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <stdio.h>
@@ -27,6 +29,7 @@ static struct {
     uint32_t devices, ops;
     uint32_t next[MOST_DEVICES];
     uint64_t step[MOST_DEVICES], at[MOST_DEVICES], reports;
+    uint32_t rank, ranks;
     struct random random;
 } live;
 
@@ -43,6 +46,7 @@ static void describe(uint64_t iterations)
                                            .iterations = iterations,
                                            .devices = live.devices,
                                            .pid = (uint64_t)getpid()});
+    if (live.ranks) s->origin(s->context, &(struct trace_origin){live.rank, live.ranks, "bench", live.rank, 1});
     for (uint32_t d = 0; d < live.devices; d++) {
         s->device(s->context, &(struct trace_device){.device = d, .name = "h200", .memory_bytes = 140ull << 30});
         for (uint32_t i = 0; i < live.ops; i++) {
@@ -153,8 +157,15 @@ int main(int argc, char **argv)
     const char *what = argc > 1 ? argv[1] : "";
     if (strcmp(what, "live") == 0 && argc == 7 && take_sizes(argv[2], argv[3]))
         return write_live(atof(argv[4]), atof(argv[5]), argv[6]);
-    if (strcmp(what, "past") == 0 && argc == 5 && take_sizes("1", argv[2])) return write_past(atof(argv[3]), argv[4]);
+    if (argc == 7 && strcmp(what, "past") == 0) {
+        live.rank = (uint32_t)strtoul(argv[5], NULL, 10);
+        live.ranks = (uint32_t)strtoul(argv[6], NULL, 10);
+    }
+    if (strcmp(what, "past") == 0 && (argc == 5 || argc == 7) && take_sizes("1", argv[2]))
+        return write_past(atof(argv[3]), argv[4]);
     if (strcmp(what, "beacon") == 0 && argc == 3) return write_beacons(argv[2]);
-    fprintf(stderr, "usage: bench_top live DEVICES OPS RATE SECONDS FILE | past OPS MILLIONS FILE | beacon FILE\n");
+    fprintf(
+        stderr,
+        "usage: bench_top live DEVICES OPS RATE SECONDS FILE | past OPS MILLIONS FILE [RANK RANKS] | beacon FILE\n");
     return 2;
 }

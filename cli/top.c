@@ -327,6 +327,7 @@ static bool run_loop(struct trace_follower *follower, struct dashboard *dashboar
         dashboard->reading = false;
         if (!dashboard->paused) {
             TRY(read_on(follower, options, now - begun - paused_ns, &grown, &dashboard->reading, err));
+            if (dashboard->reading) dashboard->read_part = trace_follow_part(follower);
             trace_watch_see(&watch, rollup, grown, now);
             dashboard->crashed = !options->replay && trace_watch_crashed(&watch, rollup, now);
             dashboard->stopped_at = options->replay ? 0 : trace_last_moment(rollup);

@@ -25,20 +25,32 @@ struct top_ranks {
     struct rank_row rows[TOP_MOST_RANKS];
     struct ranks_view view;
     size_t count;
+    size_t next; /* is read from first at the next look */
 };
 
 /* ---- Reading ---- */
 
 static const struct rollup *rollup_of(const struct top_rank *rank) { return trace_follow_rollup(rank->follower); }
 
-static bool read_more(struct top_rank *rank, uint64_t *all, struct error *err)
+/* So much is read before the screen is drawn and keys are looked at. */
+#define READ_EVENTS (1u << 16)
+#define READ_NS     UINT64_C(40000000)
+
+/* Of all ranks in turn, so that they have come equally far, to their ends or until it is late (0: never): *behind. Adds
+ * to grown[]. */
+static bool read_until(struct top_ranks *t, uint64_t late_ns, uint64_t grown[TOP_MOST_RANKS], bool *behind,
+                       struct error *err)
 {
-    uint64_t read;
-    *all = 0;
-    do {
-        TRY(trace_follow_more(rank->follower, 0, &read, err));
-        *all += read;
-    } while (read > 0);
+    *behind = false;
+    for (size_t ended = 0; ended < t->count;) {
+        *behind = late_ns && clock_now_ns() >= late_ns;
+        if (*behind) return true;
+        uint64_t read;
+        size_t i = t->next++ % t->count;
+        TRY(trace_follow_more(t->ranks[i].follower, READ_EVENTS, &read, err));
+        grown[i] += read;
+        ended = read > 0 ? 0 : ended + 1;
+    }
     return true;
 }
 
@@ -72,7 +84,8 @@ static bool open_all(struct top_ranks *t, const struct top_ranks_options *option
         rank->path = options->paths[t->count];
         TRY(trace_follow(rank->path, &rank->follower, err));
     }
-    for (size_t i = 0; i < t->count; i++) TRY(read_more(&t->ranks[i], &read, err));
+    /* What says which rank it is stands before the first event. */
+    for (size_t i = 0; i < t->count; i++) TRY(trace_follow_more(t->ranks[i].follower, 1, &read, err));
     qsort(t->ranks, t->count, sizeof t->ranks[0], compare);
     TRY(check_run(t, err));
     for (size_t i = 0; i < t->count; i++) {
@@ -83,16 +96,29 @@ static bool open_all(struct top_ranks *t, const struct top_ranks_options *option
     return true;
 }
 
-static bool read_all(struct top_ranks *t, struct error *err)
+static double part_read(const struct top_ranks *t)
 {
+    double sum = 0;
+    for (size_t i = 0; i < t->count; i++) sum += trace_follow_part(t->ranks[i].follower);
+    return sum / (double)t->count;
+}
+
+static bool read_on(struct top_ranks *t, uint64_t late_ns, struct error *err)
+{
+    static uint64_t grown[TOP_MOST_RANKS];
+    uint64_t now = clock_now_ns();
+    memset(grown, 0, t->count * sizeof grown[0]);
+    bool reading;
+    TRY(read_until(t, late_ns, grown, &reading, err));
     for (size_t i = 0; i < t->count; i++) {
-        uint64_t read, now = clock_now_ns();
-        TRY(read_more(&t->ranks[i], &read, err));
-        trace_watch_see(&t->ranks[i].watch, t->rollups[i], read, now);
-        t->rows[i].crashed = trace_watch_crashed(&t->ranks[i].watch, t->rollups[i], now);
-        t->rows[i].silent_seconds = trace_watch_silence(&t->ranks[i].watch, now);
+        struct top_rank *rank = &t->ranks[i];
+        trace_watch_see(&rank->watch, t->rollups[i], grown[i], now);
+        t->rows[i].crashed = !reading && trace_watch_crashed(&rank->watch, t->rollups[i], now);
+        t->rows[i].silent_seconds = reading ? 0 : trace_watch_silence(&rank->watch, now);
     }
     ranks_view_make(&t->view, t->rollups);
+    t->view.reading = reading;
+    t->view.read_part = part_read(t);
     return true;
 }
 
@@ -143,7 +169,7 @@ static bool print_json(const struct ranks_view *view, struct error *err)
 static bool show_once(struct top_ranks *t, struct canvas *canvas, bool ascii, struct error *err)
 {
     uint32_t rows, columns;
-    TRY(read_all(t, err));
+    TRY(read_on(t, clock_now_ns() + READ_NS, err));
     screen_size(&rows, &columns);
     if (rows != canvas->rows || columns != canvas->columns) {
         canvas_finish(canvas);
@@ -163,7 +189,7 @@ static bool run_screen(struct top_ranks *t, const struct top_ranks_options *opti
     bool ok = true;
     while (ok && !top_interrupted() && key != 'q') {
         ok = show_once(t, &canvas, options->ascii || !screen_has_utf8(), err);
-        if (ok) key = screen_wait_key(options->interval_ms).key;
+        if (ok) key = screen_wait_key(t->view.reading ? 0 : options->interval_ms).key;
     }
     screen_close();
     canvas_finish(&canvas);
@@ -173,8 +199,9 @@ static bool run_screen(struct top_ranks *t, const struct top_ranks_options *opti
 bool top_ranks_show(const struct top_ranks_options *options, struct error *err)
 {
     static struct top_ranks t; /* its tables are large for a stack */
-    bool ok = open_all(&t, options, err) && read_all(&t, err);
-    if (ok && (options->once || options->json)) ok = read_all(&t, err); /* what came before processes were asked for */
+    bool ok = open_all(&t, options, err);
+    for (int look = 0; ok && look < 2 && (options->once || options->json); look++)
+        ok = read_on(&t, 0, err); /* the second brings what came before processes were asked for */
     if (ok && options->once)
         ok = print_once(&t, options, err);
     else if (ok && options->json)

@@ -19,7 +19,8 @@ const char *trace_metric_name(enum trace_metric metric)
 
 const char *trace_sample_name(enum trace_sample sample)
 {
-    static const char *const names[TRACE_SAMPLES] = {"process_bytes", "device_bytes", "arena_bytes"};
+    static const char *const names[TRACE_SAMPLES] = {"process_bytes", "device_bytes", "arena_bytes",
+                                                     "device_bytes_but_context"};
     return sample < TRACE_SAMPLES ? names[sample] : "?";
 }
 

@@ -365,6 +365,14 @@ bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, ui
     return ok;
 }
 
+double trace_follow_part(const struct trace_follower *follower)
+{
+    struct trace_stream_stats stats;
+    trace_stream_stats(follower->stream, &stats);
+    double all = (double)stats.reader.size_bytes, left = (double)stats.reader.tail_bytes;
+    return all > 0 ? (all - left) / all : 1;
+}
+
 uint64_t rollup_steps_done(const struct rollup *rollup)
 {
     if (rollup->step_count == 0) return 0;

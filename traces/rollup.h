@@ -133,6 +133,8 @@ void trace_follow_window(struct trace_follower *follower, uint64_t from_ns, uint
 /* Takes in what has been written since (at most most_events, 0 = all) and returns how many events in *read. Damaged blocks
  * are counted and skipped. */
 bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, uint64_t *read, struct error *err);
+/* How much of the file has been taken in, 0 to 1. */
+double trace_follow_part(const struct trace_follower *follower);
 const struct rollup *trace_follow_rollup(const struct trace_follower *follower);
 void trace_unfollow(struct trace_follower *follower);
 

@@ -125,7 +125,13 @@ enum trace_metric {
     METRIC_TOP5_ERROR, METRIC_PROFILER_COST, /* fraction of the step */
     TRACE_METRICS
 };
-enum trace_sample { SAMPLE_PROCESS, SAMPLE_DEVICE, SAMPLE_ARENA, TRACE_SAMPLES }; /* bytes in use */
+enum trace_sample { /* bytes in use */
+    SAMPLE_PROCESS,
+    SAMPLE_DEVICE,
+    SAMPLE_ARENA,
+    SAMPLE_BUT_CONTEXT, /* of the device, where what its context takes is not known: it is not in it */
+    TRACE_SAMPLES
+};
 enum trace_gap { GAP_DATA, GAP_SYNC, GAP_CHECKPOINT, GAP_EVALUATE, TRACE_GAPS };
 
 struct trace_sink {

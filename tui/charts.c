@@ -174,6 +174,22 @@ static void draw_used(const struct rollup_device *device, struct canvas *canvas,
     if (planned) canvas_items(canvas, area, row, column + (peak ? 1 : 2), area.columns, 0, &items[2], 1);
 }
 
+/* A GPU's, of which the plan has the context too: where that is not known there is nothing to compare. */
+static void draw_device_used(const struct rollup_device *device, struct canvas *canvas, struct rect area, uint32_t row)
+{
+    char used[UNITS_TEXT], plan[UNITS_TEXT];
+    if (device->used_known[SAMPLE_DEVICE] || !device->used_known[SAMPLE_BUT_CONTEXT]) {
+        draw_used(device, canvas, area, row, SAMPLE_DEVICE, "device ", device->planned_bytes);
+        return;
+    }
+    struct canvas_item items[3] = {{.label = "device ", .ink = INK_PLAIN},
+                                   {.rank = 1, .ink = INK_DIM, .text = "its context not counted,"},
+                                   {.rank = 2, .ink = INK_DIM}};
+    snprintf(items[0].text, CANVAS_ITEM, "%s", units_format_bytes(device->peak_bytes[SAMPLE_BUT_CONTEXT], used));
+    snprintf(items[2].text, CANVAS_ITEM, "plan with it %s", units_format_bytes(device->planned_bytes, plan));
+    canvas_items(canvas, area, row, 0, area.columns, 1, items, 3);
+}
+
 static void make_live_curve(struct dashboard_curve *curve, const struct rollup *rollup, uint32_t device,
                             uint32_t columns)
 {
@@ -292,7 +308,7 @@ static void draw_memory(struct dashboard *dashboard, const struct rollup *rollup
     uint32_t row = 0;
     draw_used(device, canvas, area, row++, SAMPLE_ARENA, "arena  ", device->arena_bytes);
     if (dashboard_has_gpus(rollup)) {
-        draw_used(device, canvas, area, row++, SAMPLE_DEVICE, "device ", device->planned_bytes);
+        draw_device_used(device, canvas, area, row++);
         draw_host_memory(rollup, canvas, area, row++);
     } else {
         draw_process(rollup, canvas, area, row++);

@@ -128,7 +128,8 @@ struct dashboard {
     uint32_t device; /* shown in the memory panel */
     uint32_t click_row, click_column;
     bool replay;           /* the header says so */
-    bool reading;          /* there is more in the file than has been read yet */
+    bool reading;          /* there is more in the file than has been read yet: of it 0 to 1 */
+    double read_part;
     bool crashed;          /* the run's process is gone and has not closed its trace */
     double silent_seconds; /* since the trace last grew; the header says so when it is long */
     double stopped_at; /* when the last event of a crashed run happened, in seconds since 1970; 0 = unknown */

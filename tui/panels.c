@@ -100,7 +100,7 @@ static void add_state(struct line *line, const struct dashboard *dashboard, cons
     if (dashboard->paused)
         add_item(line, 0, NULL, INK_WARN, "PAUSED");
     else if (dashboard->reading)
-        add_item(line, 0, NULL, INK_TITLE, "READING");
+        add_item(line, 0, NULL, INK_TITLE, "READING %.0f %%", 100 * dashboard->read_part);
     else if (rollup->ended)
         add_item(line, 0, NULL, INK_TITLE, "ENDED");
     else if (dashboard->replay)

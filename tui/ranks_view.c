@@ -131,7 +131,9 @@ static void draw_head(const struct ranks_view *view, struct canvas *canvas, stru
     for (size_t i = 1; i < view->count; i++)
         if (view->rows[i].step < least) least = view->rows[i].step;
     uint32_t column = canvas_text(canvas, area, 0, 0, INK_TITLE, "%zu ranks", view->count);
-    canvas_text(canvas, area, 0, column + 2, INK_PLAIN, "step %" PRIu64 " of %" PRIu64, least, view->iterations);
+    column =
+        canvas_text(canvas, area, 0, column + 2, INK_PLAIN, "step %" PRIu64 " of %" PRIu64, least, view->iterations);
+    if (view->reading) canvas_text(canvas, area, 0, column + 2, INK_TITLE, "READING %.0f %%", 100 * view->read_part);
     if (view->steps > 0)
         canvas_text(canvas, area, 1, 0, INK_PLAIN, "their ends of a step of %s lie %s apart, %s at most (last %u)",
                     units_format_seconds(view->step_ns * 1e-9, step),

@@ -25,6 +25,8 @@ struct rank_row {
 struct ranks_view {
     struct rank_row *rows; /* the caller's */
     size_t count;
+    bool reading;          /* there is more in the files than has been read yet: of them 0 to 1 */
+    double read_part;
     uint64_t iterations;
     uint32_t steps;        /* looked at; 0 = none that all have ended */
     double step_ns;        /* of one, the slowest rank's */
@@ -34,7 +36,8 @@ struct ranks_view {
     size_t waited_for;     /* the rank that is the shortest in sums: the others wait for it there */
 };
 
-/* From what the ranks' traces have so far; what is crashed, and for how long rows are silent, is the caller's to fill. */
+/* From what the ranks' traces have so far; what is crashed, for how long rows are silent, and how far
+ * reading has come, is the caller's to fill. */
 void ranks_view_make(struct ranks_view *view, const struct rollup *const rollups[]);
 void ranks_view_draw(const struct ranks_view *view, struct canvas *canvas);
 

@@ -714,6 +714,14 @@ Test(screens, a_gpus_memory_is_not_compared_with_the_hosts)
     cr_expect(strstr(text.bytes, "device  –  plan 300 MiB"), "%s", text.bytes);
     cr_expect(strstr(text.bytes, "host    –"), "%s", text.bytes);
     text_finish(&text);
+    rollup->devices[0].used_known[SAMPLE_BUT_CONTEXT] = true;
+    rollup->devices[0].peak_bytes[SAMPLE_BUT_CONTEXT] = 23 << 20;
+    text = draw(&dashboard, rollup, 24, 120);
+    cr_expect(strstr(text.bytes, "device  23.0 MiB its context not counted, plan with it 300"), "%s", text.bytes);
+    text_finish(&text);
+    text = draw(&dashboard, rollup, 24, 80);
+    cr_expect(strstr(text.bytes, "device  23.0 MiB"), "%s", text.bytes);
+    text_finish(&text);
     dashboard_finish(&dashboard);
 }
 
@@ -872,8 +880,9 @@ Test(screens, what_is_still_read_is_no_live_run)
     struct dashboard dashboard = ready(rollup);
     char line[600];
     dashboard.reading = true;
+    dashboard.read_part = 0.25;
     struct text text = draw(&dashboard, rollup, 24, 80);
-    cr_expect(strstr(line_of(&text, 0, line, sizeof line), "READING") && !strstr(line, "LIVE"), "%s", line);
+    cr_expect(strstr(line_of(&text, 0, line, sizeof line), "READING 25 %") && !strstr(line, "LIVE"), "%s", line);
     text_finish(&text);
     dashboard_finish(&dashboard);
 }

@@ -118,6 +118,16 @@ Test(ranks_view, what_has_no_row_is_not_drawn_over_another)
     }
 }
 
+Test(ranks_view, how_far_reading_has_come_is_told)
+{
+    begin(3);
+    view.reading = true;
+    view.read_part = 0.374;
+    struct text text = draw(24, 80);
+    cr_expect(strstr(line_of(&text, 0), "READING 37 %"), "%s", text.bytes);
+    text_finish(&text);
+}
+
 Test(ranks_view, unknown_is_a_dash)
 {
     begin(2);

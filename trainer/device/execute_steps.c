@@ -155,8 +155,10 @@ static bool look_at_memory(struct executor *ex, struct error *err)
     TRY(ex->backend->memory_used(ex->device, &now, err));
     ex->memory_ns = ns;
     if (now.outside_bytes >= ex->memory.outside_bytes) ex->memory = now;
-    if (sink && sink->memory && now.outside == DEVICE_OUTSIDE_KNOWN)
-        sink->memory(sink->context, ex->options.member, SAMPLE_DEVICE, now.arena_bytes + now.outside_bytes, ns);
+    if (sink && sink->memory && now.outside != DEVICE_OUTSIDE_UNKNOWN)
+        sink->memory(sink->context, ex->options.member,
+                     now.outside == DEVICE_OUTSIDE_KNOWN ? SAMPLE_DEVICE : SAMPLE_BUT_CONTEXT,
+                     now.arena_bytes + now.outside_bytes, ns);
     return true;
 }
 

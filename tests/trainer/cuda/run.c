@@ -28,7 +28,7 @@ static struct small_run small(const char *options, uint64_t iterations)
 }
 
 struct heard {
-    uint64_t samples, device_bytes, others;
+    uint64_t samples, device_bytes, but_context_bytes, others;
 };
 
 static void hear(void *context, uint32_t device, enum trace_sample kind, uint64_t bytes, uint64_t ns)
@@ -37,6 +37,8 @@ static void hear(void *context, uint32_t device, enum trace_sample kind, uint64_
     (void)ns;
     if (kind == SAMPLE_DEVICE && device == 0)
         heard->samples++, heard->device_bytes = bytes;
+    else if (kind == SAMPLE_BUT_CONTEXT)
+        heard->but_context_bytes = bytes;
     else
         heard->others++;
 }
@@ -77,9 +79,16 @@ Test(cuda_run, groups_of_images_are_normalised_as_by_processors)
     gpu.batch = 2;
     gpu.bn_group = 1;
     struct small_run cpu = gpu;
+    struct heard heard = {0};
+    struct trace_sink sink = {.context = &heard, .memory = hear};
     cpu.backend = &cpu_reference_backend;
+    gpu.sink = &sink;
     run_go(&gpu);
     cr_assert(gpu.ok, "%s", gpu.err.text);
+    const struct device_memory *memory = &gpu.result.device_memory; /* nobody says what was free before its context */
+    cr_expect_eq(memory->outside, DEVICE_OUTSIDE_BUT_CONTEXT);
+    cr_expect_eq(heard.but_context_bytes, memory->arena_bytes + memory->outside_bytes);
+    cr_expect_eq(heard.samples, 0);
     run_go(&cpu);
     cr_assert(cpu.ok, "%s", cpu.err.text);
     for (int i = 0; i < 2; i++)
