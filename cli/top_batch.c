@@ -107,20 +107,15 @@ static json_t *time_or_null(const struct op_row *row, uint64_t ns)
     return row->count ? json_integer((json_int_t)ns) : json_null();
 }
 
-static json_t *step_or_null(const struct op_row *row, uint64_t amount)
-{
-    return row->timed_steps ? json_real((double)amount / (double)row->timed_steps) : json_null();
-}
-
 /* What the ops of a group do not share is null. */
 static json_t *describe_row(const struct op_row *row)
 {
-    json_t *line = json_pack("{s:o, s:o, s:i, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "pass", text_or_null(row->pass),
-                             "kind", text_or_null(row->kind), "ops", (int)row->ops, "count", (json_int_t)row->count,
-                             "total_ns", (json_int_t)row->total_ns, "p50_ns", time_or_null(row, row->p50_ns), "p99_ns",
-                             time_or_null(row, row->p99_ns), "device",
-                             row->device == ROW_DEVICES ? json_null() : json_integer((json_int_t)row->device),
-                             "step_ns", step_or_null(row, row->total_ns), "step_count", step_or_null(row, row->count));
+    json_t *line = json_pack(
+        "{s:o, s:o, s:i, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "pass", text_or_null(row->pass), "kind",
+        text_or_null(row->kind), "ops", (int)row->ops, "count", (json_int_t)row->count, "total_ns",
+        (json_int_t)row->total_ns, "p50_ns", time_or_null(row, row->p50_ns), "p99_ns", time_or_null(row, row->p99_ns),
+        "device", row->device == ROW_DEVICES ? json_null() : json_integer((json_int_t)row->device), "step_ns",
+        json_real_or_null(row->step_ns), "step_count", json_real_or_null(row->step_count));
     if (line && row->layer) json_object_set_new(line, "layer", json_text(row->layer));
     return line;
 }
@@ -190,10 +185,9 @@ static void print_text(const char *text)
 
 static void print_steps(const struct op_row *row)
 {
-    double steps = (double)row->timed_steps;
-    if (row->timed_steps) printf("%.0f", (double)row->total_ns / steps);
+    if (isfinite(row->step_ns)) printf("%.0f", row->step_ns);
     putchar(',');
-    if (row->timed_steps) printf("%.6g", (double)row->count / steps);
+    if (isfinite(row->step_count)) printf("%.6g", row->step_count);
 }
 
 static void print_row(const struct op_row *row, uint64_t all_ns)

@@ -142,8 +142,11 @@ void trace_unfollow(struct trace_follower *follower);
 uint64_t rollup_steps_done(const struct rollup *rollup);
 /* What was read last of it (enum trace_host_counter); NAN = it never was. */
 double rollup_host_counter(const struct rollup *rollup, uint32_t counter);
-/* Steps of each device whose kernels or ops were recorded; 0 = unknown. */
+/* Steps of each device whose kernels or ops were recorded, the last one perhaps not to its end; 0 = unknown. */
 void rollup_timed_steps(const struct rollup *rollup, uint64_t steps[ROLLUP_MOST_DEVICES]);
+/* How often an op runs in a step of its device, which has so many timed ones: whole, though a step that is still running has
+ * some ops once more than others. 0 = unknown. */
+uint64_t rollup_runs_a_step(const struct rollup *rollup, const struct rollup_op *op, uint64_t steps);
 /* A step that has ended, by its number; NULL = it is not there, or thinned out. Borrowed. */
 const struct rollup_step *rollup_ended_step(const struct rollup *rollup, uint64_t step);
 /* The tensors of a device, once all of its table has come; NULL and 0 before. */

@@ -183,6 +183,15 @@ void rollup_timed_steps(const struct rollup *rollup, uint64_t steps[ROLLUP_MOST_
         if (steps[d] == 0) steps[d] = rollup->step_count;
 }
 
+uint64_t rollup_runs_a_step(const struct rollup *rollup, const struct rollup_op *op, uint64_t steps)
+{
+    if (steps == 0 || op->count == 0) return 0;
+    const struct rollup_step *newest = rollup->step_count ? &rollup->steps[rollup->step_count - 1] : NULL;
+    bool begun = steps == 1 && newest && newest->end_ns == 0; /* the second may be on its way */
+    uint64_t runs = begun ? (op->count + 1) / 2 : op->count / steps;
+    return runs ? runs : 1;
+}
+
 /* ---- Counters ---- */
 
 static bool grow_counters(struct trace_follower *follower, uint32_t id, struct error *err)

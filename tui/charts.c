@@ -183,11 +183,11 @@ static void draw_device_used(const struct rollup_device *device, struct canvas *
         return;
     }
     struct canvas_item items[3] = {{.label = "device ", .ink = INK_PLAIN},
-                                   {.rank = 1, .ink = INK_DIM, .text = "its context not counted,"},
+                                   {.rank = 1, .ink = INK_DIM, .text = "without its context"},
                                    {.rank = 2, .ink = INK_DIM}};
     snprintf(items[0].text, CANVAS_ITEM, "%s", units_format_bytes(device->peak_bytes[SAMPLE_BUT_CONTEXT], used));
-    snprintf(items[2].text, CANVAS_ITEM, "plan with it %s", units_format_bytes(device->planned_bytes, plan));
-    canvas_items(canvas, area, row, 0, area.columns, 1, items, 3);
+    snprintf(items[2].text, CANVAS_ITEM, "plan %s", units_format_bytes(device->planned_bytes, plan));
+    canvas_items(canvas, area, row, 0, area.columns, 2, items, 3);
 }
 
 static void make_live_curve(struct dashboard_curve *curve, const struct rollup *rollup, uint32_t device,

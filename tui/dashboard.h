@@ -38,7 +38,8 @@ struct op_row {
     double peak_share;
     uint64_t devices;     /* a bit each */
     uint64_t timed_steps; /* of all those devices; 0 = unknown */
-    double step_share;    /* see row_list_share */
+    double step_ns, step_count; /* of a step on one of them; NAN = unknown */
+    double step_share;          /* see row_list_share */
     /* Of kernels alone. */
     const char *name;     /* NULL where they differ */
     uint32_t stream;      /* ROW_STREAMS = several */
@@ -68,10 +69,8 @@ struct row_list {
 /* Lines [first, first + count) as they were at the last update, which must be of this rollup; NULL when memory is short. Valid
  * until the next call, or update. */
 const struct op_row *row_list_show(struct row_list *list, const struct rollup *rollup, size_t first, size_t count);
-/* Timed steps of all those devices, a bit each; 0 = unknown. */
-uint64_t row_list_steps(const struct row_list *list, uint64_t devices);
-/* What a time in so many steps is of a timed step; of the list's whole time where a step's is unknown. NAN = unknown. */
-double row_list_share(const struct row_list *list, uint64_t total_ns, uint64_t timed_steps);
+/* What such a time is of a timed step; where a step's is unknown what total_ns is of the whole list's. NAN = unknown. */
+double row_list_share(const struct row_list *list, double step_ns, uint64_t total_ns);
 
 /* Keys of the terminal, translated; printable characters are themselves. */
 enum key {

@@ -136,7 +136,7 @@ static const char *write_cell(enum kernel_column column, const struct op_row *ro
         if (!isfinite(row->step_share)) return unknown;
         snprintf(text, UNITS_TEXT, "%.1f", 100 * row->step_share);
         break;
-    case COLUMN_STEP: return row->timed_steps ? format_ns(row->total_ns / row->timed_steps, text) : unknown;
+    case COLUMN_STEP: return isfinite(row->step_ns) ? format_ns((uint64_t)row->step_ns, text) : unknown;
     case COLUMN_MEAN: format_ns(row->total_ns / row->count, text); break;
     case COLUMN_P50: format_ns(row->p50_ns, text); break;
     case COLUMN_MOST: format_ns(row->most_ns, text); break;

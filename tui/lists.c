@@ -120,9 +120,9 @@ static const char *write_share(double share, char text[UNITS_TEXT])
     return text;
 }
 
-static const char *write_step(uint64_t total_ns, uint64_t timed_steps, char text[UNITS_TEXT])
+static const char *write_step(double step_ns, char text[UNITS_TEXT])
 {
-    return timed_steps ? format_ns(total_ns / timed_steps, text) : unknown;
+    return isfinite(step_ns) ? format_ns((uint64_t)step_ns, text) : unknown;
 }
 
 static const char *write_cell(enum op_column column, const struct op_row *row, char text[UNITS_TEXT])
@@ -130,7 +130,7 @@ static const char *write_cell(enum op_column column, const struct op_row *row, c
     if (column != COLUMN_COUNT && row->count == 0) return unknown;
     switch (column) {
     case COLUMN_PART: return write_share(row->step_share, text);
-    case COLUMN_STEP: return write_step(row->total_ns, row->timed_steps, text);
+    case COLUMN_STEP: return write_step(row->step_ns, text);
     case COLUMN_MEAN: format_ns(row->total_ns / row->count, text); break;
     case COLUMN_P50: format_ns(row->p50_ns, text); break;
     case COLUMN_PEAK: return write_peak(row, text);
@@ -280,7 +280,7 @@ static void draw_node(const struct dashboard *dashboard, struct canvas *canvas, 
 {
     char text[UNITS_TEXT];
     const struct row_list *list = &dashboard->ops;
-    const uint64_t steps = row_list_steps(list, node->devices);
+    const double step_ns = tree_step_ns(node);
     uint32_t indent = 2 * (node->depth - 1), bar = bar_columns(area), numbers = numbers_end(area);
     struct rect names = {area.row, area.column, area.rows, numbers > 18 ? numbers - 17 : 0};
     if (node->first_child != TREE_NONE)
@@ -294,9 +294,9 @@ static void draw_node(const struct dashboard *dashboard, struct canvas *canvas, 
         canvas_text_right(canvas, area, line, numbers, INK_PLAIN, "%s", unknown);
         return;
     }
-    canvas_text_right(canvas, area, line, numbers, INK_PLAIN, "%s", write_step(node->total_ns, steps, text));
+    canvas_text_right(canvas, area, line, numbers, INK_PLAIN, "%s", write_step(step_ns, text));
     canvas_text_right(canvas, area, line, numbers > NODE_STEP ? numbers - NODE_STEP : 0, INK_PLAIN, "%s",
-                      write_share(row_list_share(list, node->total_ns, steps), text));
+                      write_share(row_list_share(list, step_ns, node->total_ns), text));
     if (bar) draw_pass_bar(canvas, area, line, numbers + 1, bar, node, dashboard->tree.nodes[0].total_ns);
 }
 

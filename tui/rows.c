@@ -136,12 +136,26 @@ static void put_together(struct rollup_times *times, const struct rollup_op *con
     for (size_t i = 0; i < count; i++) rollup_times_add(times, ops[i]);
 }
 
-uint64_t row_list_steps(const struct row_list *list, uint64_t devices)
+/* Kernels may run in some steps and not in others; ops run in all. */
+static void fill_steps(struct op_row *row, const struct row_list *list, const struct rollup *rollup,
+                       const struct rollup_op *const *ops, size_t count)
 {
-    uint64_t steps = 0;
+    double devices = __builtin_popcountll(row->devices), ns = 0, runs = 0;
     for (uint32_t d = 0; d < ROLLUP_MOST_DEVICES; d++)
-        if (devices >> d & 1) steps += list->timed_steps[d];
-    return steps;
+        if (row->devices >> d & 1) row->timed_steps += list->timed_steps[d];
+    for (size_t i = 0; i < count && !list->kernels; i++) {
+        double mine = (double)rollup_runs_a_step(rollup, ops[i], list->timed_steps[ops[i]->device]);
+        if (ops[i]->count) ns += mine * (double)ops[i]->total_ns / (double)ops[i]->count;
+        runs += mine;
+    }
+    bool known = row->timed_steps > 0 && row->count > 0;
+    row->step_ns = !known          ? (double)NAN
+                   : list->kernels ? (double)row->total_ns / (double)row->timed_steps
+                                   : ns / devices;
+    row->step_count = !known          ? (double)NAN
+                      : list->kernels ? (double)row->count / (double)row->timed_steps
+                                      : runs / devices;
+    row->step_share = row_list_share(list, row->step_ns, row->total_ns);
 }
 
 /* One line from ops of one group. */
@@ -158,8 +172,7 @@ static struct op_row make_row(const struct row_list *list, const struct rollup *
     row.p50_ns = percentile_of(ops, line->members, &times, 0.5);
     row.p99_ns = percentile_of(ops, line->members, &times, 0.99);
     fill_rates(&row, rollup);
-    row.timed_steps = row_list_steps(list, row.devices);
-    row.step_share = row_list_share(list, row.total_ns, row.timed_steps);
+    fill_steps(&row, list, rollup, ops, line->members);
     return row;
 }
 
@@ -303,10 +316,10 @@ static void begin_list(struct row_list *list, const struct rollup *rollup, bool 
     rollup_timed_steps(rollup, list->timed_steps);
 }
 
-double row_list_share(const struct row_list *list, uint64_t total_ns, uint64_t timed_steps)
+double row_list_share(const struct row_list *list, double step_ns, uint64_t total_ns)
 {
-    if (list->step_ns && timed_steps) return (double)total_ns / (double)timed_steps / (double)list->step_ns;
-    return list->all_ns && !list->step_ns ? (double)total_ns / (double)list->all_ns : (double)NAN;
+    if (list->step_ns) return step_ns / (double)list->step_ns;
+    return list->all_ns ? (double)total_ns / (double)list->all_ns : (double)NAN;
 }
 
 bool rows_update(struct dashboard *dashboard, const struct rollup *rollup, struct error *err)

@@ -1,5 +1,6 @@
 #include "tree.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "hash.h"
@@ -107,19 +108,33 @@ static enum tree_pass pass_of(const char *pass)
     return strcmp(pass, "backward") == 0 ? TREE_BACKWARD : TREE_OTHER;
 }
 
+static void add_times(struct tree_node *leaf, const struct rollup *rollup, const struct rollup_op *op,
+                      const uint64_t steps[ROLLUP_MOST_DEVICES])
+{
+    uint64_t runs = rollup_runs_a_step(rollup, op, steps[op->device]);
+    leaf->total_ns += op->total_ns;
+    leaf->count += op->count;
+    leaf->devices |= UINT64_C(1) << op->device;
+    if (op->count == 0) return;
+    leaf->step_ns += (double)runs * (double)op->total_ns / (double)op->count;
+    leaf->unknown_steps = leaf->unknown_steps || runs == 0;
+}
+
 /* A node is made after its parent, so one pass from the end adds children into parents. */
 static void add_up(struct tree *tree, const struct rollup *rollup)
 {
+    uint64_t steps[ROLLUP_MOST_DEVICES];
+    rollup_timed_steps(rollup, steps);
     for (size_t i = 0; i < tree->node_count; i++) {
         struct tree_node *n = &tree->nodes[i];
         memset(n->ns, 0, sizeof n->ns);
         n->total_ns = n->count = n->devices = 0;
+        n->step_ns = 0;
+        n->unknown_steps = false;
     }
     for (size_t i = 0; i < tree->op_count; i++) {
         struct tree_node *n = &tree->nodes[tree->leaves[i]];
-        n->total_ns += rollup->ops[i].total_ns;
-        n->count += rollup->ops[i].count;
-        n->devices |= UINT64_C(1) << rollup->ops[i].device;
+        add_times(n, rollup, &rollup->ops[i], steps);
     }
     for (size_t i = tree->node_count; i-- > 1;) {
         struct tree_node *n = &tree->nodes[i];
@@ -129,7 +144,14 @@ static void add_up(struct tree *tree, const struct rollup *rollup)
         p->total_ns += n->total_ns;
         p->count += n->count;
         p->devices |= n->devices;
+        p->step_ns += n->step_ns;
+        p->unknown_steps = p->unknown_steps || n->unknown_steps;
     }
+}
+
+double tree_step_ns(const struct tree_node *node)
+{
+    return node->unknown_steps || node->count == 0 ? (double)NAN : node->step_ns / __builtin_popcountll(node->devices);
 }
 
 static void rebuild_names(struct tree *tree, const struct rollup *rollup);

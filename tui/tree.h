@@ -22,7 +22,9 @@ struct tree_node {
     const char *pass; /* of a leaf, which is all ops of one layer, kind and pass, on whatever device; else NULL */
     bool open;
     uint64_t ns[TREE_PASSES], total_ns, count;
+    double step_ns;   /* of a step, of all devices together */
     uint64_t devices; /* a bit each */
+    bool unknown_steps; /* of one of its ops: nor is step_ns known */
 };
 
 struct tree {
@@ -39,6 +41,8 @@ struct tree {
 
 /* Takes new ops in, then adds up times. Open nodes stay open. */
 bool tree_update(struct tree *tree, const struct rollup *rollup, struct error *err);
+/* Of a step on one of the node's devices; NAN = unknown. */
+double tree_step_ns(const struct tree_node *node);
 /* Opens or closes the visible-th line's node; returns false for a leaf. */
 bool tree_toggle(struct tree *tree, size_t line);
 /* Line of the parent of the node at `line`, or `line` itself at the top. */
