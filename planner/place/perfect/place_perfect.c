@@ -5,71 +5,39 @@
  *
  * Where the live sum is less than the bound, air is put in: buffers that nobody asked for. Where several ranges of
  * bytes change hands at one instant it is several vertices, and which buffers belong to which is a guess, by sums of
- * sizes and by what the tree allows. When the tree can no longer be continued, the latest guess that bears on what
- * ends there is made otherwise. */
+ * sizes and by what the tree allows (place_splits.h). When the tree can no longer be continued, earlier guesses are
+ * made otherwise (place_draw.c). */
 #include <string.h>
 
 #include "clock.h"
 #include "mem.h"
+#include "place_draw.h"
 #include "place_perfect.h"
-#include "place_splits.h"
-#include "random.h"
 
-#define LOOK_EVERY    64 /* vertices between two looks at the clock */
-#define MOST_PENDING  64
-#define AIR_DIVISOR   8    /* of the arena over time, at most, may be air */
-#define AIR_LOOKS     200  /* at air that may end, for each buffer, at most: more is another kind of problem, too */
-#define MOST_DENSITY  6    /* buffers for each section, at most: else too many change hands at once */
-#define COPIES_SHARE  4    /* trees to go back to take so much of the memory of a search, its inverse */
-#define UNLIKELY      0.05 /* below it sums of sizes are not the same by chance */
-#define FIRST_RETURNS 200  /* to a guess, in the first attempts; later ones may more and more */
-#define FIRST_EFFORT  3    /* vertices taken for each instant, likewise, and some more */
-#define MORE_EFFORT   200
-#define FIRST_WORK    2000000 /* of splitting (place_splits.h), in all attempts, where no time is given */
-#define WORK_EACH     40      /* more for each buffer */
-#define PLAIN         4       /* attempts without chance */
+#define AIR_DIVISOR   8     /* of the arena over time, at most, may be air */
+#define AIR_LOOKS     200   /* at air that may end, for each buffer, at most: more is another kind of problem, too */
+#define MOST_DENSITY  6     /* buffers for each section, at most: else too many change hands at once */
+#define COPIES_SHARE  16    /* trees to go back to take so much of the memory of a search, its inverse */
+#define FIRST_WORK    50000 /* of a drawing (place_draw.h) */
+#define WORK_EACH     1000  /* more for each buffer */
+#define WORK_OF_FEW   250
+#define NOISE         3.0 /* of later attempts, in the keys of guesses */
+#define PLAIN         2   /* attempts without chance */
 #define MOST_ATTEMPTS 16
-#define FEW_BUFFERS   1000 /* below it two attempts, since an exact search comes next */
-
-struct option {
-    double key; /* smaller is tried first */
-    struct split split;
-    bool joined; /* one vertex after all */
-};
-
-struct choice {
-    struct vertex vertex;
-    struct pq_copy copy;
-    struct option *options;
-    uint32_t option_count, next;
-    uint32_t section;
-    struct vertex *pending; /* those at the same instant that are still to come */
-    uint32_t pending_count;
-    size_t item_count;
-};
+#define FEW_BUFFERS   1000 /* below it two short attempts, since an exact search comes next */
 
 struct perfect {
     const struct problem *problem;
     uint64_t capacity, seed, deadline_ns;
-    bool backwards;         /* in time */
-    double noise, overlook; /* chances: of another order of guesses, and that a culprit is overlooked */
-    size_t count;           /* buffers and air */
-    uint64_t looks;         /* at air */
-    bool unsuited[2];       /* forwards and backwards: too much air */
+    bool backwards;   /* in time */
+    size_t count;     /* buffers and air */
+    uint64_t looks;   /* at air */
+    bool unsuited[2]; /* forwards and backwards: too much air */
     uint32_t *first, *last;
     uint64_t *size;
     uint32_t *end_start, *start_start; /* by section, and one past the last: positions in items[] */
-    struct pq pq;
-    struct splits splits;
-    struct vertex *drawn; /* by number */
-    struct vertex pending[MOST_PENDING];
-    uint32_t pending_count, section;
-    struct choice *choices;
-    size_t choice_count, choice_capacity;
-    uint64_t copies_bytes, most_copies_bytes;
-    bool *touched; /* scratch, by buffer */
+    struct drawing drawing;
     uint64_t *offset;
-    struct random random;
 };
 
 /* ---- Time and air ---- */
@@ -141,10 +109,10 @@ static void list_by_section(struct perfect *perfect)
         ends[s] += ends[s - 1];
     }
     for (uint32_t i = 0; i < perfect->count; i++) {
-        perfect->splits.items[starts[perfect->first[i] + 1]++] = i;
-        perfect->splits.items[ends[perfect->last[i] + 1]++] = i;
+        perfect->drawing.splits.items[starts[perfect->first[i] + 1]++] = i;
+        perfect->drawing.splits.items[ends[perfect->last[i] + 1]++] = i;
     }
-    perfect->splits.item_count = 2 * perfect->count;
+    perfect->drawing.splits.item_count = 2 * perfect->count;
 }
 
 static bool set_up(struct perfect *perfect, size_t most)
@@ -161,228 +129,24 @@ static bool set_up(struct perfect *perfect, size_t most)
     return true;
 }
 
-/* ---- Guesses ---- */
-
-static void drop_choice(struct perfect *perfect, struct choice *choice)
-{
-    perfect->copies_bytes -= choice->copy.node_count * sizeof *choice->copy.nodes;
-    pq_copy_finish(&choice->copy);
-    mem_free(choice->options);
-    mem_free(choice->pending);
-    choice->options = NULL;
-    choice->pending = NULL;
-    choice->next = choice->option_count;
-}
-
-static void drop_choices(struct perfect *perfect, size_t kept)
-{
-    while (perfect->choice_count > kept) drop_choice(perfect, &perfect->choices[--perfect->choice_count]);
-}
-
-/* The oldest are given up first where copies take too much. */
-static void bound_copies(struct perfect *perfect)
-{
-    for (size_t i = 0; perfect->copies_bytes > perfect->most_copies_bytes && i + 1 < perfect->choice_count; i++)
-        if (perfect->choices[i].options) drop_choice(perfect, &perfect->choices[i]);
-}
-
-static void add_option(struct perfect *perfect, struct choice *choice, struct option option)
-{
-    option.key += perfect->noise * random_real(&perfect->random);
-    uint32_t at = choice->option_count++;
-    for (; at > 0 && choice->options[at - 1].key > option.key; at--) choice->options[at] = choice->options[at - 1];
-    choice->options[at] = option;
-}
-
-/* Least loss of freedom first; of the same, what sums of sizes speak for. */
-static void list_options(struct perfect *perfect, struct choice *choice, uint32_t joined_cost)
-{
-    const struct splits *splits = &perfect->splits;
-    double doubt = splits->chance < UNLIKELY ? 0 : 0.5;
-    for (size_t i = 0; i < splits->count; i++)
-        add_option(perfect, choice, (struct option){.key = splits->found[i].cost + doubt, .split = splits->found[i]});
-    if (joined_cost != PQ_NONE) add_option(perfect, choice, (struct option){.key = joined_cost + 0.25, .joined = true});
-}
-
-static bool begin_choice(struct perfect *perfect, const struct vertex *vertex, uint32_t joined_cost, struct error *err)
-{
-    void *choices = perfect->choices;
-    if (!mem_grow(MEM_SEARCH, &choices, &perfect->choice_capacity, perfect->choice_count + 1, sizeof *perfect->choices))
-        return error_memory(err, sizeof *perfect->choices, "guesses of a packing");
-    perfect->choices = choices;
-    struct choice *choice = &perfect->choices[perfect->choice_count];
-    *choice = (struct choice){.vertex = *vertex,
-                              .section = perfect->section,
-                              .pending_count = perfect->pending_count,
-                              .item_count = perfect->splits.item_count};
-    choice->options = mem_alloc(MEM_SEARCH, perfect->splits.count + 1, sizeof *choice->options);
-    choice->pending = mem_alloc(MEM_SEARCH, perfect->pending_count + 1, sizeof *choice->pending);
-    bool ok = choice->options && choice->pending && pq_save(&perfect->pq, &choice->copy, err);
-    if (!choice->options || !choice->pending) error_memory(err, sizeof *choice->options, "guesses of a packing");
-    perfect->copies_bytes += choice->copy.node_count * sizeof *choice->copy.nodes;
-    perfect->choice_count++;
-    if (!ok) return false;
-    memcpy(choice->pending, perfect->pending, perfect->pending_count * sizeof *choice->pending);
-    list_options(perfect, choice, joined_cost);
-    bound_copies(perfect);
-    return true;
-}
-
-static void draw(struct perfect *perfect, const struct vertex *vertex)
-{
-    const uint32_t *items = perfect->splits.items;
-    perfect->drawn[perfect->pq.vertex_count] = *vertex;
-    pq_replace(&perfect->pq, items + vertex->ends, vertex->end_count, items + vertex->starts, vertex->start_count);
-}
-
-/* The next option of the last choice. False: none fits in here. */
-static bool take_option(struct perfect *perfect)
-{
-    uint32_t number = (uint32_t)perfect->choice_count - 1;
-    struct choice *choice = &perfect->choices[number];
-    struct option option = choice->options[choice->next++];
-    struct vertex vertex = choice->vertex;
-    if (option.joined) {
-        vertex.choice = number;
-        draw(perfect, &vertex);
-        return true;
-    }
-    if (perfect->pending_count + 2 > MOST_PENDING) return false;
-    option.split.first.choice = option.split.second.choice = number;
-    perfect->pending[perfect->pending_count++] = option.split.second;
-    perfect->pending[perfect->pending_count++] = option.split.first;
-    return true;
-}
-
-static bool is_open(const struct perfect *perfect, uint32_t choice)
-{
-    return choice != PQ_NONE && perfect->choices[choice].next < perfect->choices[choice].option_count;
-}
-
-static bool touches(const struct perfect *perfect, size_t from, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        if (perfect->touched[perfect->splits.items[from + i]]) return true;
-    return false;
-}
-
-static void touch(struct perfect *perfect, size_t from, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) perfect->touched[perfect->splits.items[from + i]] = true;
-}
-
-/* Whether the choice is to be made otherwise. Where some are overlooked, *culprit is one of them unless this is. */
-static bool is_culprit(struct perfect *perfect, uint32_t choice, uint32_t *culprit)
-{
-    if (!is_open(perfect, choice)) return false;
-    *culprit = choice;
-    return perfect->overlook == 0 || random_real(&perfect->random) >= perfect->overlook;
-}
-
-/* The latest open choice of those that made the vertex or one before it whose bytes these buffers have; else the latest
- * of all. A wrong guess may show long after, where all the ways of those that follow it lead to the same: so in some
- * attempts each is overlooked by chance, if there is an earlier one. PQ_NONE: all is tried. */
-static uint32_t find_culprit(struct perfect *perfect, const struct vertex *vertex)
-{
-    uint32_t culprit = PQ_NONE;
-    if (is_culprit(perfect, vertex->choice, &culprit)) return culprit;
-    memset(perfect->touched, 0, perfect->count * sizeof *perfect->touched);
-    touch(perfect, vertex->ends, vertex->end_count);
-    for (size_t v = perfect->pq.vertex_count; v-- > 0;) {
-        const struct vertex *drawn = &perfect->drawn[v];
-        if (!touches(perfect, drawn->starts, drawn->start_count)) continue;
-        if (is_culprit(perfect, drawn->choice, &culprit)) return culprit;
-        touch(perfect, drawn->ends, drawn->end_count);
-    }
-    for (size_t i = perfect->choice_count; culprit == PQ_NONE && i-- > 0;)
-        if (is_open(perfect, (uint32_t)i)) culprit = (uint32_t)i;
-    return culprit;
-}
-
-static bool go_back(struct perfect *perfect, const struct vertex *vertex)
-{
-    uint32_t culprit = find_culprit(perfect, vertex);
-    if (culprit == PQ_NONE) return false;
-    drop_choices(perfect, culprit + 1);
-    const struct choice *choice = &perfect->choices[culprit];
-    pq_restore(&perfect->pq, &choice->copy);
-    perfect->section = choice->section;
-    perfect->pending_count = choice->pending_count;
-    perfect->splits.item_count = choice->item_count;
-    memcpy(perfect->pending, choice->pending, choice->pending_count * sizeof *choice->pending);
-    return true;
-}
-
 /* ---- The drawing ---- */
 
-/* Takes one vertex, or splits it. *stuck: neither is possible. */
-static bool take_vertex(struct perfect *perfect, const struct vertex *vertex, bool *stuck, struct error *err)
+static bool is_over(const void *context)
 {
-    uint32_t cost = pq_join_cost(&perfect->pq, perfect->splits.items + vertex->ends, vertex->end_count);
-    *stuck = false;
-    perfect->splits.count = 0;
-    if (vertex->end_count > 1 && vertex->start_count > 1)
-        TRY(splits_find(&perfect->splits, vertex, cost != PQ_NONE, err));
-    if (perfect->splits.count > 0) {
-        TRY(begin_choice(perfect, vertex, cost, err));
-        *stuck = !take_option(perfect);
-        return true;
-    }
-    *stuck = cost == PQ_NONE;
-    if (!*stuck) draw(perfect, vertex);
-    return true;
-}
-
-static struct vertex next_vertex(struct perfect *perfect)
-{
-    if (perfect->pending_count > 0) return perfect->pending[--perfect->pending_count];
-    const uint32_t *ends = perfect->end_start, *starts = perfect->start_start;
-    uint32_t s = perfect->section++;
-    return (struct vertex){ends[s], starts[s], ends[s + 1] - ends[s], starts[s + 1] - starts[s], PQ_NONE};
-}
-
-static bool is_over(const struct perfect *perfect)
-{
-    const struct problem *problem = perfect->problem;
-    if (problem->deadline_ns > 0 ? clock_now_ns() >= perfect->deadline_ns
-                                 : perfect->splits.work > FIRST_WORK + WORK_EACH * (uint64_t)problem->count)
-        return true;
-    return problem_halted(problem);
-}
-
-/* False = out of memory. *drawn: to the end. */
-static bool draw_all(struct perfect *perfect, uint32_t number, bool *drawn, struct error *err)
-{
-    uint32_t patience = 1 + number / PLAIN, returns = FIRST_RETURNS * patience;
-    uint64_t most = (MORE_EFFORT + FIRST_EFFORT * (uint64_t)perfect->problem->sections) * patience, taken = 0;
-    pq_begin(&perfect->pq, perfect->splits.items, perfect->start_start[1]);
-    perfect->section = 1;
-    perfect->pending_count = 0;
-    *drawn = false;
-    while (perfect->pending_count > 0 || perfect->section < perfect->problem->sections) {
-        struct vertex vertex = next_vertex(perfect);
-        bool stuck;
-        if (++taken > most || (taken % LOOK_EVERY == 0 && is_over(perfect))) return true;
-        TRY(take_vertex(perfect, &vertex, &stuck, err));
-        while (stuck) {
-            if (returns-- == 0 || !go_back(perfect, &vertex)) return true;
-            stuck = !take_option(perfect);
-        }
-    }
-    pq_end(&perfect->pq);
-    *drawn = true;
-    return true;
+    const struct perfect *perfect = context;
+    if (perfect->deadline_ns > 0 && clock_now_ns() >= perfect->deadline_ns) return true;
+    return problem_halted(perfect->problem);
 }
 
 /* Backwards in time: what begins at a vertex has its place, and what ends there lies in the same range. */
 static void read_offsets(struct perfect *perfect)
 {
-    const struct pq *pq = &perfect->pq;
+    const struct pq *pq = &perfect->drawing.pq;
     for (size_t v = pq->vertex_count; v-- > 0;) {
         const struct pq_vertex *vertex = &pq->vertices[v];
         uint64_t at = v + 1 < pq->vertex_count ? UINT64_MAX : 0;
-        for (uint32_t i = 0; at > 0 && i < perfect->drawn[v].start_count; i++) {
-            uint64_t offset = perfect->offset[perfect->splits.items[perfect->drawn[v].starts + i]];
+        for (uint32_t i = 0; at > 0 && i < perfect->drawing.drawn[v].start_count; i++) {
+            uint64_t offset = perfect->offset[perfect->drawing.splits.items[perfect->drawing.drawn[v].starts + i]];
             if (offset < at) at = offset;
         }
         for (uint32_t i = 0; i < vertex->count; i++) {
@@ -406,28 +170,26 @@ static size_t most_live(const struct perfect *perfect)
     return most;
 }
 
-/* One drawing, by its number: forwards or backwards, more or less eager to split, later on by chance and with more and
- * more patience. */
+/* One drawing, by its number: forwards or backwards, later on with chance in its guesses and more and more patience. */
 static bool attempt(struct perfect *perfect, uint32_t number, size_t most, struct placement *best, struct error *err)
 {
     bool drawn = false;
     perfect->backwards = number % 2 == 1;
-    perfect->splits.eager = number / 2 % 2 == 1;
-    perfect->noise = number < PLAIN ? 0 : 0.6;
-    perfect->overlook = number / PLAIN % 2 == 1 ? 0.6 : 0;
-    perfect->random = random_begin(perfect->seed, RANDOM_SEARCH, number, 0);
+    perfect->drawing.splits.noise = number < PLAIN ? 0 : NOISE;
+    perfect->drawing.splits.seed = perfect->seed + number;
     if (perfect->unsuited[perfect->backwards]) return true;
     perfect->unsuited[perfect->backwards] = !set_up(perfect, most);
     if (perfect->unsuited[perfect->backwards]) return true;
-    TRY(pq_init(&perfect->pq, perfect->count, perfect->count + 1, most_live(perfect), err));
-    bool ok = draw_all(perfect, number, &drawn, err);
-    drop_choices(perfect, 0);
+    TRY(pq_init(&perfect->drawing.pq, perfect->count, perfect->count + 1, most_live(perfect), err));
+    perfect->drawing.count = perfect->count;
+    bool ok = draw_all(&perfect->drawing, &drawn, err);
+    draw_finish(&perfect->drawing);
     if (ok && drawn) {
         read_offsets(perfect);
         best->arena = problem_arena(perfect->problem, perfect->offset);
         memcpy(best->offset, perfect->offset, perfect->problem->count * sizeof *best->offset);
     }
-    pq_finish(&perfect->pq);
+    pq_finish(&perfect->drawing.pq);
     return ok;
 }
 
@@ -451,6 +213,13 @@ static bool suits(const struct problem *problem, uint64_t capacity)
     return air * AIR_DIVISOR <= (double)capacity * problem->sections;
 }
 
+static uint64_t common_unit(const struct problem *problem)
+{
+    uint64_t unit = problem->bound;
+    for (size_t i = 0; unit > 1 && i < problem->count; i++) unit = common_divisor(problem->size[i], unit);
+    return unit;
+}
+
 static bool reserve(struct perfect *perfect, size_t most, struct error *err)
 {
     uint32_t sections = perfect->problem->sections;
@@ -459,14 +228,15 @@ static bool reserve(struct perfect *perfect, size_t most, struct error *err)
     perfect->size = mem_alloc(MEM_SEARCH, most, sizeof *perfect->size);
     perfect->end_start = mem_alloc(MEM_SEARCH, sections + 3, sizeof *perfect->end_start);
     perfect->start_start = mem_alloc(MEM_SEARCH, sections + 3, sizeof *perfect->start_start);
-    perfect->drawn = mem_alloc(MEM_SEARCH, most + 1, sizeof *perfect->drawn);
-    perfect->touched = mem_alloc(MEM_SEARCH, most, sizeof *perfect->touched);
+    perfect->drawing.drawn = mem_alloc(MEM_SEARCH, most + 1, sizeof *perfect->drawing.drawn);
+    perfect->drawing.touched = mem_alloc(MEM_SEARCH, most, sizeof *perfect->drawing.touched);
     perfect->offset = mem_alloc(MEM_SEARCH, most, sizeof *perfect->offset);
-    perfect->splits.block = mem_alloc(MEM_SEARCH, most, sizeof *perfect->splits.block);
-    perfect->splits.item_capacity = 2 * most;
-    perfect->splits.items = mem_alloc(MEM_SEARCH, 2 * most, sizeof *perfect->splits.items);
+    perfect->drawing.splits.block = mem_alloc(MEM_SEARCH, most, sizeof *perfect->drawing.splits.block);
+    perfect->drawing.splits.item_capacity = 2 * most;
+    perfect->drawing.splits.items = mem_alloc(MEM_SEARCH, 2 * most, sizeof *perfect->drawing.splits.items);
     bool ok = perfect->first && perfect->last && perfect->size && perfect->end_start && perfect->start_start &&
-              perfect->drawn && perfect->touched && perfect->offset && perfect->splits.block && perfect->splits.items;
+              perfect->drawing.drawn && perfect->drawing.touched && perfect->offset && perfect->drawing.splits.block &&
+              perfect->drawing.splits.items;
     return ok || error_memory(err, most * 88 + sections * (uint64_t)8, "a packing without waste");
 }
 
@@ -477,13 +247,29 @@ static void finish(struct perfect *perfect)
     mem_free(perfect->size);
     mem_free(perfect->end_start);
     mem_free(perfect->start_start);
-    mem_free(perfect->drawn);
-    mem_free(perfect->touched);
+    mem_free(perfect->drawing.drawn);
+    mem_free(perfect->drawing.touched);
     mem_free(perfect->offset);
-    mem_free(perfect->splits.block);
-    mem_free(perfect->splits.items);
-    mem_free(perfect->choices);
+    splits_finish(&perfect->drawing.splits);
     mem_free(perfect);
+}
+
+static void prepare(struct perfect *perfect, const struct place_options *options)
+{
+    const struct problem *problem = perfect->problem;
+    struct drawing *drawing = &perfect->drawing;
+    uint64_t memory = options->memory_bytes > 0 ? options->memory_bytes : PLACE_MEMORY_BYTES;
+    uint64_t now = clock_now_ns(), end = problem->deadline_ns;
+    perfect->deadline_ns = end > now ? now + (end - now) / 2 : end;
+    drawing->most_copies_bytes = memory / COPIES_SHARE;
+    drawing->splits.pq = &drawing->pq;
+    drawing->splits.unit = common_unit(problem);
+    drawing->splits.size = perfect->size;
+    drawing->sections = problem->sections;
+    drawing->end_start = perfect->end_start;
+    drawing->start_start = perfect->start_start;
+    drawing->is_over = is_over;
+    drawing->context = perfect;
 }
 
 bool perfect_improve(const struct problem *problem, const struct place_options *options, struct placement *best,
@@ -496,16 +282,15 @@ bool perfect_improve(const struct problem *problem, const struct place_options *
     perfect->problem = problem;
     perfect->capacity = problem->bound;
     perfect->seed = options->seed;
-    perfect->most_copies_bytes =
-        (options->memory_bytes > 0 ? options->memory_bytes : PLACE_MEMORY_BYTES) / COPIES_SHARE;
-    perfect->splits.pq = &perfect->pq;
-    bool ok = reserve(perfect, most, err);
-    perfect->splits.size = perfect->size;
-    uint64_t now = clock_now_ns(), end = problem->deadline_ns;
-    perfect->deadline_ns = end > now ? now + (end - now) / 4 : end;
-    uint32_t attempts = problem->count < FEW_BUFFERS ? PLAIN / 2 : end > 0 ? MOST_ATTEMPTS : PLAIN;
-    for (uint32_t i = 0; ok && i < attempts && best->arena > problem->bound && !is_over(perfect); i++)
+    bool ok = reserve(perfect, most, err), few = problem->count < FEW_BUFFERS;
+    if (ok) prepare(perfect, options);
+    bool brief = few || problem->deadline_ns == 0;
+    uint64_t work = FIRST_WORK + (few ? WORK_OF_FEW : WORK_EACH) * (uint64_t)problem->count;
+    for (uint32_t i = 0; ok && i < (brief ? PLAIN : MOST_ATTEMPTS); i++) {
+        if (best->arena == problem->bound || is_over(perfect)) break;
+        perfect->drawing.most_work = perfect->drawing.splits.work + (brief ? work : work * (2 + i));
         ok = attempt(perfect, i, most, best, err);
+    }
     finish(perfect);
     return ok;
 }

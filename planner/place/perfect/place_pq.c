@@ -4,8 +4,6 @@
 
 #include "mem.h"
 
-enum state { EMPTY, PARTIAL, FULL };
-
 bool pq_init(struct pq *pq, size_t leaves, size_t vertices, size_t most_live, struct error *err)
 {
     *pq = (struct pq){.leaf_count = leaves, .root = PQ_NONE, .spare = PQ_NONE};
@@ -69,12 +67,28 @@ static void append(struct pq *pq, uint32_t parent, uint32_t child)
         pq->nodes[up->last].next = child;
     up->last = child;
     up->leaves += node->leaves;
+    up->children++;
+}
+
+static void take_from_parent(struct pq *pq, uint32_t child)
+{
+    struct pq_node *node = &pq->nodes[child], *up = &pq->nodes[node->parent];
+    if (node->prev == PQ_NONE)
+        up->first = node->next;
+    else
+        pq->nodes[node->prev].next = node->next;
+    if (node->next == PQ_NONE)
+        up->last = node->prev;
+    else
+        pq->nodes[node->next].prev = node->prev;
+    up->leaves -= node->leaves;
+    up->children--;
 }
 
 static void forget_children(struct pq *pq, uint32_t node)
 {
     pq->nodes[node].first = pq->nodes[node].last = PQ_NONE;
-    pq->nodes[node].leaves = 0;
+    pq->nodes[node].leaves = pq->nodes[node].children = 0;
 }
 
 /* `node` takes the place of `old` among its siblings. Leaves above are not counted anew. */
@@ -116,123 +130,28 @@ static uint32_t make_leaves(struct pq *pq, const uint32_t *leaves, size_t count)
 
 /* ---- What is marked ---- */
 
-static enum state state_of(const struct pq *pq, uint32_t node)
-{
-    const struct pq_node *n = &pq->nodes[node];
-    if (n->stamp != pq->stamp) return EMPTY;
-    return n->marked == n->leaves ? FULL : PARTIAL;
-}
-
-/* Counts the marked leaves below every node; the lowest node that has them all. */
-static uint32_t mark(struct pq *pq, const uint32_t *leaves, size_t count)
+uint32_t pq_mark(struct pq *pq, const uint32_t *leaves, size_t count)
 {
     pq->stamp++;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        uint32_t below = PQ_NONE; /* the child that is met for the first time */
         for (uint32_t node = pq->node_of[leaves[i]]; node != PQ_NONE; node = pq->nodes[node].parent) {
             struct pq_node *n = &pq->nodes[node];
-            if (n->stamp != pq->stamp) n->marked = 0;
+            bool new = n->stamp != pq->stamp;
+            if (new) n->marked = 0;
+            if (new) n->met = PQ_NONE;
             n->stamp = pq->stamp;
             n->marked++;
+            if (below != PQ_NONE) {
+                pq->nodes[below].next_met = n->met;
+                n->met = below;
+            }
+            below = new ? node : PQ_NONE;
         }
+    }
     uint32_t node = pq->node_of[leaves[0]];
     while (pq->nodes[node].marked < count) node = pq->nodes[node].parent;
     return node;
-}
-
-/* ---- Questions ---- */
-
-/* Whether the marked leaves of a partial node can come last. */
-static bool may_come_last(const struct pq *pq, uint32_t node);
-
-/* Of a Q-node's children: one after another empty, at most one partial, full, at most one partial where `both`, empty.
- */
-static bool is_run(const struct pq *pq, uint32_t node, bool both, bool backwards)
-{
-    int stage = 0; /* 0: before; 1: full ones; 2: behind them */
-    for (uint32_t child = backwards ? pq->nodes[node].last : pq->nodes[node].first; child != PQ_NONE;
-         child = backwards ? pq->nodes[child].prev : pq->nodes[child].next) {
-        enum state state = state_of(pq, child);
-        if (state == EMPTY) {
-            if (stage == 1) stage = 2;
-            if (stage == 2 && !both) return false;
-            continue;
-        }
-        if (stage == 2) return false;
-        if (state == PARTIAL) {
-            if (stage == 1 && !both) return false;
-            if (!may_come_last(pq, child)) return false;
-            stage = stage == 0 ? 1 : 2;
-        } else {
-            stage = 1;
-        }
-    }
-    return true;
-}
-
-static bool is_bunch(const struct pq *pq, uint32_t node, unsigned most_partial)
-{
-    unsigned partial = 0;
-    for (uint32_t child = pq->nodes[node].first; child != PQ_NONE; child = pq->nodes[child].next) {
-        if (state_of(pq, child) != PARTIAL) continue;
-        if (++partial > most_partial || !may_come_last(pq, child)) return false;
-    }
-    return true;
-}
-
-static bool may_come_last(const struct pq *pq, uint32_t node)
-{
-    if (pq->nodes[node].kind == PQ_P) return is_bunch(pq, node, 1);
-    return is_run(pq, node, false, false) || is_run(pq, node, false, true);
-}
-
-static uint32_t count_partial(const struct pq *pq, uint32_t node)
-{
-    uint32_t count = 0;
-    for (uint32_t child = pq->nodes[node].first; child != PQ_NONE; child = pq->nodes[child].next)
-        if (state_of(pq, child) == PARTIAL) count += 1 + count_partial(pq, child);
-    return count;
-}
-
-uint32_t pq_join_cost(struct pq *pq, const uint32_t *leaves, size_t count)
-{
-    uint32_t root = mark(pq, leaves, count);
-    if (state_of(pq, root) == FULL) return 0;
-    bool may = pq->nodes[root].kind == PQ_P ? is_bunch(pq, root, 2) : is_run(pq, root, true, false);
-    return may ? count_partial(pq, root) : PQ_NONE;
-}
-
-static void number_below(const struct pq *pq, uint32_t node, uint32_t number, uint32_t *block)
-{
-    if (pq->nodes[node].kind == PQ_LEAF) block[pq->nodes[node].leaf] = number;
-    for (uint32_t child = pq->nodes[node].first; child != PQ_NONE; child = pq->nodes[child].next)
-        number_below(pq, child, number, block);
-}
-
-/* Full children of a P-node are one block, and each run of them of a Q-node. */
-static void number_blocks(const struct pq *pq, uint32_t node, uint32_t *block, uint32_t *count)
-{
-    bool open = false;
-    for (uint32_t child = pq->nodes[node].first; child != PQ_NONE; child = pq->nodes[child].next) {
-        if (state_of(pq, child) == FULL) {
-            if (!open) ++*count;
-            open = true;
-            number_below(pq, child, *count - 1, block);
-        } else if (pq->nodes[node].kind == PQ_Q) {
-            open = false;
-        }
-    }
-    for (uint32_t child = pq->nodes[node].first; child != PQ_NONE; child = pq->nodes[child].next)
-        if (state_of(pq, child) == PARTIAL) number_blocks(pq, child, block, count);
-}
-
-uint32_t pq_number_blocks(struct pq *pq, const uint32_t *leaves, size_t count, uint32_t *block)
-{
-    uint32_t root = mark(pq, leaves, count), blocks = 0;
-    if (state_of(pq, root) == FULL)
-        number_below(pq, root, blocks++, block);
-    else
-        number_blocks(pq, root, block, &blocks);
-    return blocks;
 }
 
 /* ---- Rows of nodes ---- */
@@ -289,28 +208,30 @@ static void add_to_bunch(struct pq *pq, struct bunch *bunch, uint32_t child)
 }
 
 struct parts {
-    struct bunch empty, full;
+    struct bunch full;
+    uint32_t empty; /* the only child that is left, the node itself with several, or PQ_NONE */
     uint32_t partial[2];
 };
 
-/* A P-node's children by state; the node itself has none any more. */
+/* Takes what is not empty from a P-node. The node keeps what is left, if that is several. */
 static struct parts take_apart(struct pq *pq, uint32_t node)
 {
-    struct parts parts = {{PQ_NONE, false}, {PQ_NONE, false}, {PQ_NONE, PQ_NONE}};
+    struct parts parts = {{PQ_NONE, false}, PQ_NONE, {PQ_NONE, PQ_NONE}};
     size_t partial = 0;
-    for (uint32_t child = pq->nodes[node].first, next; child != PQ_NONE; child = next) {
-        next = pq->nodes[child].next;
-        enum state state = state_of(pq, child);
-        if (state == PARTIAL)
+    for (uint32_t child = pq->nodes[node].met, next; child != PQ_NONE; child = next) {
+        next = pq->nodes[child].next_met;
+        take_from_parent(pq, child);
+        if (pq_state_of(pq, child) == PQ_PARTIAL)
             parts.partial[partial++] = child;
         else
-            add_to_bunch(pq, state == FULL ? &parts.full : &parts.empty, child);
+            add_to_bunch(pq, &parts.full, child);
     }
     if (parts.full.made) {
         pq->nodes[parts.full.node].stamp = pq->stamp;
         pq->nodes[parts.full.node].marked = pq->nodes[parts.full.node].leaves;
     }
-    forget_children(pq, node);
+    pq->nodes[node].stamp = 0;
+    if (pq->nodes[node].children > 0) parts.empty = pq->nodes[node].children > 1 ? node : pq->nodes[node].first;
     return parts;
 }
 
@@ -318,14 +239,14 @@ static size_t lay_out(struct pq *pq, uint32_t node, bool turned, uint32_t *row);
 
 static size_t lay_out_child(struct pq *pq, uint32_t child, bool turned, uint32_t *row)
 {
-    if (state_of(pq, child) == PARTIAL) return lay_out(pq, child, turned, row);
+    if (pq_state_of(pq, child) == PQ_PARTIAL) return lay_out(pq, child, turned, row);
     row[0] = child;
     return 1;
 }
 
 static size_t lay_out_run(struct pq *pq, uint32_t node, uint32_t *row)
 {
-    bool backwards = !is_run(pq, node, false, false);
+    bool backwards = !pq_may_read(pq, node);
     size_t count = 0;
     for (uint32_t child = backwards ? pq->nodes[node].last : pq->nodes[node].first, next; child != PQ_NONE;
          child = next) {
@@ -336,21 +257,26 @@ static size_t lay_out_run(struct pq *pq, uint32_t node, uint32_t *row)
     return count;
 }
 
-/* A partial node as a row, what is empty first and then what is full, or the other way round. The node is no more. */
+/* A partial node as a row, what is empty first and then what is full, or the other way round. The node is no more,
+ * unless it holds what is empty. */
 static size_t lay_out(struct pq *pq, uint32_t node, bool turned, uint32_t *row)
 {
     size_t count = 0;
+    uint32_t vertex = pq->nodes[node].vertex;
+    bool vertex_turned = pq->nodes[node].turned, kept = false;
     if (pq->nodes[node].kind == PQ_Q) {
         count = lay_out_run(pq, node, row);
     } else {
         struct parts parts = take_apart(pq, node);
-        if (parts.empty.node != PQ_NONE) row[count++] = parts.empty.node;
+        kept = parts.empty == node;
+        pq->nodes[node].vertex = PQ_NONE;
+        if (parts.empty != PQ_NONE) row[count++] = parts.empty;
         if (parts.partial[0] != PQ_NONE) count += lay_out(pq, parts.partial[0], false, row + count);
         if (parts.full.node != PQ_NONE) row[count++] = parts.full.node;
     }
     if (turned) turn_row(pq, row, count);
-    hand_on(pq, pq->nodes[node].vertex, pq->nodes[node].turned, row[0]);
-    free_node(pq, node);
+    hand_on(pq, vertex, vertex_turned, row[0]);
+    if (!kept) free_node(pq, node);
     return count;
 }
 
@@ -375,7 +301,7 @@ static size_t replace_in_row(struct pq *pq, uint32_t *row, size_t count, uint32_
     size_t kept = 0;
     bool placed = false;
     for (size_t i = 0; i < count; i++) {
-        if (state_of(pq, row[i]) != FULL) {
+        if (pq_state_of(pq, row[i]) != PQ_FULL) {
             row[kept++] = row[i];
             continue;
         }
@@ -404,20 +330,15 @@ static void set_children(struct pq *pq, uint32_t node, const uint32_t *row, size
     for (size_t i = 0; i < count; i++) append(pq, node, row[i]);
 }
 
-/* Beside the empty ones of a P-node, or alone in its place. */
-static void put_beside(struct pq *pq, uint32_t node, const struct bunch *empty, uint32_t new)
+/* Beside what is left of a P-node, or alone in its place. */
+static void put_beside(struct pq *pq, uint32_t node, uint32_t new)
 {
-    if (empty->node == PQ_NONE) {
-        take_place(pq, node, new);
-        free_node(pq, node);
-    } else if (empty->made) {
-        take_place(pq, node, empty->node);
-        free_node(pq, node);
-        append(pq, empty->node, new);
-    } else {
-        append(pq, node, empty->node);
+    if (pq->nodes[node].children > 0) {
         append(pq, node, new);
+        return;
     }
+    take_place(pq, node, new);
+    free_node(pq, node);
 }
 
 static void replace_in_p(struct pq *pq, uint32_t node, uint32_t vertex, uint32_t new)
@@ -427,12 +348,12 @@ static void replace_in_p(struct pq *pq, uint32_t node, uint32_t vertex, uint32_t
     count = replace_in_row(pq, pq->list, count, vertex, new);
     if (parts.partial[0] == PQ_NONE) { /* free to turn round: nothing is tied to anything */
         pq->nodes[new].vertex = PQ_NONE;
-        put_beside(pq, node, &parts.empty, new);
+        put_beside(pq, node, new);
         return;
     }
     uint32_t row = make_node(pq, PQ_Q);
     set_children(pq, row, pq->list, count);
-    put_beside(pq, node, &parts.empty, row);
+    put_beside(pq, node, row);
 }
 
 static void replace_in_q(struct pq *pq, uint32_t node, uint32_t vertex, uint32_t new)
@@ -441,10 +362,10 @@ static void replace_in_q(struct pq *pq, uint32_t node, uint32_t vertex, uint32_t
     bool met = false;
     for (uint32_t child = pq->nodes[node].first, next; child != PQ_NONE; child = next) {
         next = pq->nodes[child].next;
-        enum state state = state_of(pq, child);
-        bool turned = met || next == PQ_NONE || state_of(pq, next) == EMPTY;
+        enum pq_state state = pq_state_of(pq, child);
+        bool turned = met || next == PQ_NONE || pq_state_of(pq, next) == PQ_EMPTY;
         count += lay_out_child(pq, child, turned, pq->list + count);
-        met |= state != EMPTY;
+        met |= state != PQ_EMPTY;
     }
     count = replace_in_row(pq, pq->list, count, vertex, new);
     set_children(pq, node, pq->list, count);
@@ -464,9 +385,9 @@ static uint32_t begin_vertex(struct pq *pq, size_t count)
 
 void pq_replace(struct pq *pq, const uint32_t *leaves, size_t count, const uint32_t *others, size_t other_count)
 {
-    uint32_t root = mark(pq, leaves, count), vertex = begin_vertex(pq, count), up = pq->nodes[root].parent;
+    uint32_t root = pq_mark(pq, leaves, count), vertex = begin_vertex(pq, count), up = pq->nodes[root].parent;
     uint32_t new = make_leaves(pq, others, other_count);
-    if (state_of(pq, root) == FULL) {
+    if (pq_state_of(pq, root) == PQ_FULL) {
         take_place(pq, root, new);
         take_out(pq, root, vertex);
     } else if (pq->nodes[root].kind == PQ_P) {

@@ -21,9 +21,11 @@ enum pq_kind { PQ_LEAF, PQ_P, PQ_Q };
 struct pq_node {
     uint32_t parent, prev, next, first, last;
     uint32_t leaves;  /* below it */
+    uint32_t children;
     uint32_t leaf;    /* of a leaf: its number */
     uint32_t marked;  /* leaves below it that the question at hand is about, where `stamp` is the question's */
     uint32_t stamp;
+    uint32_t met, next_met; /* children with such leaves, as a list */
     uint32_t vertex;  /* of a Q-node's child: the vertex whose order turns round whenever the Q-node does, or PQ_NONE */
     uint8_t kind;
     uint8_t turned; /* that order runs against the children's */
@@ -60,14 +62,29 @@ void pq_finish(struct pq *pq);
 /* These leaves, in any order. */
 void pq_begin(struct pq *pq, const uint32_t *leaves, size_t count);
 
-/* How many nodes lose freedom when these leaves stand together; PQ_NONE when they cannot. */
-uint32_t pq_join_cost(struct pq *pq, const uint32_t *leaves, size_t count);
-/* They do from now on, are taken out and leave their place to others. Only after pq_join_cost said that they can. */
+/* How many orders are lost when these leaves stand together, as the logarithm of a ratio; INFINITY when they cannot. */
+double pq_join_loss(struct pq *pq, const uint32_t *leaves, size_t count);
+/* They do from now on, are taken out and leave their place to others. Only where pq_join_loss said that they can. */
 void pq_replace(struct pq *pq, const uint32_t *leaves, size_t count, const uint32_t *others, size_t other_count);
 
 /* Numbers the leaves by what can stand together without more ado: those whose numbers differ are apart as yet. Returns
  * how many numbers there are; block[] is by leaf. */
 uint32_t pq_number_blocks(struct pq *pq, const uint32_t *leaves, size_t count, uint32_t *block);
+
+/* For the files of the tree: counts the marked leaves below every node; the lowest node that has them all. */
+uint32_t pq_mark(struct pq *pq, const uint32_t *leaves, size_t count);
+
+enum pq_state { PQ_EMPTY, PQ_PARTIAL, PQ_FULL };
+
+static inline enum pq_state pq_state_of(const struct pq *pq, uint32_t node)
+{
+    const struct pq_node *n = &pq->nodes[node];
+    if (n->stamp != pq->stamp) return PQ_EMPTY;
+    return n->marked == n->leaves ? PQ_FULL : PQ_PARTIAL;
+}
+
+/* Whether what is marked below a partial Q-node comes last as it stands. */
+bool pq_may_read(const struct pq *pq, uint32_t node);
 
 /* A tree as it was at some time, to go back to. Ended by pq_copy_finish, which takes a zeroed object. */
 struct pq_copy {
