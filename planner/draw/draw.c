@@ -17,14 +17,6 @@
 #define BLOCK_COLUMNS   720
 #define BLOCK_MOST_ROWS 200
 
-/* Okabe and Ito's palette, told apart by colour-blind readers; greys for what is not tensors. */
-static const char *const colours[MEMORY_CLASSES] = {
-    [MEMORY_WEIGHTS] = "#0072b2", [MEMORY_GRADIENTS] = "#d55e00",     [MEMORY_OPTIMIZER] = "#cc79a7",
-    [MEMORY_KEPT] = "#009e73",    [MEMORY_TRANSIENT] = "#e69f00",     [MEMORY_WORKSPACE] = "#7a6a53",
-    [MEMORY_INPUT] = "#56b4e9",   [MEMORY_COMMUNICATION] = "#f0e442", [MEMORY_CONTEXT] = "#a3adba"};
-
-const char *draw_class_colour(enum memory_class class) { return colours[class]; }
-
 static double map_y(const struct drawing *d, uint64_t bytes)
 {
     return MAP_BOTTOM - MAP_HEIGHT * (double)bytes / (double)d->bytes_high;
@@ -92,7 +84,7 @@ static void draw_axes(struct drawing *d)
 static const char *box_colour(const struct box *box)
 {
     static const char *const tones[] = {"#007f5c", "#009e73", "#2fb38c", "#5cc7a5", "#84d6bb"};
-    return box->class == MEMORY_KEPT ? tones[box->stage < 5 ? box->stage : 4] : colours[box->class];
+    return box->class == MEMORY_KEPT ? tones[box->stage < 5 ? box->stage : 4] : draw_class_colour(box->class);
 }
 
 #define EDGED_SIDE  4    /* pixels; a white edge would hide what is smaller */

@@ -4,6 +4,14 @@
 #include "plan_words.h"
 #include "units.h"
 
+/* Okabe and Ito's palette, told apart by colour-blind readers; greys for what is not tensors. */
+static const char *const colours[MEMORY_CLASSES] = {
+    [MEMORY_WEIGHTS] = "#0072b2", [MEMORY_GRADIENTS] = "#d55e00",     [MEMORY_OPTIMIZER] = "#cc79a7",
+    [MEMORY_KEPT] = "#009e73",    [MEMORY_TRANSIENT] = "#e69f00",     [MEMORY_WORKSPACE] = "#7a6a53",
+    [MEMORY_INPUT] = "#56b4e9",   [MEMORY_COMMUNICATION] = "#f0e442", [MEMORY_CONTEXT] = "#a3adba"};
+
+const char *draw_class_colour(enum memory_class class) { return colours[class]; }
+
 struct bar_label {
     double wanted, y;
     const char *name, *colour;
