@@ -27,59 +27,7 @@ static const struct imagenet_depth imagenet_depths[] = {
 };
 #define IMAGENET_DEPTHS (sizeof imagenet_depths / sizeof imagenet_depths[0])
 
-static const char *const dataset_names[] = {"cifar10", "cifar100", "imagenet"};
-static const char *const unit_names[] = {"original",         "preact",        "bn-after-add", "relu-before-add",
-                                         "relu-only-preact", "no-final-relu", "plain",        "bn-after-add-no-relu"};
-static const char *const shortcut_names[] = {"identity-a",     "projection-b",  "projection-c", "scaling",
-                                             "exclusive-gate", "shortcut-gate", "conv1x1",      "dropout"};
-static const char *const stride_names[] = {"1x1", "3x3"};
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
-
-const char *dataset_kind_name(enum dataset_kind kind) { return dataset_names[kind]; }
-const char *unit_kind_name(enum unit_kind kind) { return unit_names[kind]; }
-const char *shortcut_kind_name(enum shortcut_kind kind) { return shortcut_names[kind]; }
-const char *stride_place_name(enum stride_place place) { return stride_names[place]; }
-
-bool dataset_kind_parse(const char *text, enum dataset_kind *kind, struct error *err)
-{
-    static const struct choice_synonym synonyms[] = {
-        {"cifar", "cifar10"}, {"imagenet1k", "imagenet"}, {"ilsvrc2012", "imagenet"}, {"ilsvrc", "imagenet"}};
-    size_t choice;
-    TRY(choice_parse(text, "--dataset", dataset_names, COUNT(dataset_names), synonyms, COUNT(synonyms), &choice, err));
-    *kind = (enum dataset_kind)choice;
-    return true;
-}
-
-bool unit_kind_parse(const char *text, enum unit_kind *kind, struct error *err)
-{
-    static const struct choice_synonym synonyms[] = {
-        {"pre-activation", "preact"}, {"v2", "preact"}, {"post-activation", "original"}, {"v1", "original"}};
-    size_t choice;
-    TRY(choice_parse(text, "--unit", unit_names, COUNT(unit_names), synonyms, COUNT(synonyms), &choice, err));
-    *kind = (enum unit_kind)choice;
-    return true;
-}
-
-bool shortcut_kind_parse(const char *text, enum shortcut_kind *kind, struct error *err)
-{
-    static const struct choice_synonym synonyms[] = {
-        {"a", "identity-a"},          {"b", "projection-b"},        {"c", "projection-c"}, {"option-a", "identity-a"},
-        {"option-b", "projection-b"}, {"option-c", "projection-c"}, {"1x1", "conv1x1"}};
-    size_t choice;
-    TRY(choice_parse(text, "--shortcut", shortcut_names, COUNT(shortcut_names), synonyms, COUNT(synonyms), &choice,
-                     err));
-    *kind = (enum shortcut_kind)choice;
-    return true;
-}
-
-bool stride_place_parse(const char *text, enum stride_place *place, struct error *err)
-{
-    static const struct choice_synonym synonyms[] = {{"1", "1x1"}, {"3", "3x3"}};
-    size_t choice;
-    TRY(choice_parse(text, "--stride-in", stride_names, COUNT(stride_names), synonyms, COUNT(synonyms), &choice, err));
-    *place = (enum stride_place)choice;
-    return true;
-}
 
 static const struct imagenet_depth *find_imagenet(uint32_t depth)
 {
@@ -266,12 +214,12 @@ static bool override_units(const char *prefix, const struct model_options *optio
     bool plain = strcmp(prefix, "plain") == 0;
     if (plain && options->unit >= 0 && options->unit != UNIT_PLAIN)
         return error_set(err, ERROR_INPUT, "--unit: found %s for %s-%u, expected plain (or the model resnet-%u)",
-                         unit_names[options->unit], prefix, spec->depth, spec->depth);
+                         unit_kind_name((enum unit_kind)options->unit), prefix, spec->depth, spec->depth);
     if (options->unit >= 0) spec->unit = (enum unit_kind)options->unit;
     if (plain) spec->unit = UNIT_PLAIN;
     if (spec->unit == UNIT_PLAIN && options->shortcut >= 0)
         return error_set(err, ERROR_INPUT, "--shortcut: found %s for a plain net, which has no shortcuts",
-                         shortcut_names[options->shortcut]);
+                         shortcut_kind_name((enum shortcut_kind)options->shortcut));
     if (options->shortcut >= 0) spec->shortcut = (enum shortcut_kind)options->shortcut;
     if (spec->unit == UNIT_PLAIN) spec->shortcut = SHORTCUT_A;
     snprintf(spec->name, sizeof spec->name, "%s-%u", spec->unit == UNIT_PLAIN ? "plain" : "resnet", spec->depth);
@@ -385,4 +333,20 @@ bool model_parse(const char *name, const struct model_options *options, struct m
     TRY(model_fill_numbers(options, &parsed, err) && fill_sizes(options, &parsed, err));
     *spec = parsed;
     return true;
+}
+
+void model_add_flags(const struct model_spec *spec, struct text *text)
+{
+    struct model_options options = MODEL_OPTIONS_DEFAULT;
+    struct model_spec named;
+    if (!model_parse(spec->name, &options, &named, NULL)) return;
+    if (named.dataset != spec->dataset) text_add(text, " --dataset %s", dataset_kind_name(spec->dataset));
+    options.dataset = (int)spec->dataset;
+    if (!model_parse(spec->name, &options, &named, NULL)) return;
+    if (named.unit != spec->unit) text_add(text, " --unit %s", unit_kind_name(spec->unit));
+    if (named.shortcut != spec->shortcut) text_add(text, " --shortcut %s", shortcut_kind_name(spec->shortcut));
+    if (named.stride_in != spec->stride_in) text_add(text, " --stride-in %s", stride_place_name(spec->stride_in));
+    for (size_t i = 0; i < MODEL_NUMBERS; i++)
+        if (model_number_is_told(spec, (enum model_number)i))
+            text_add(text, " %s %.15g", model_number_info((enum model_number)i)->flag, spec->number[i]);
 }

@@ -1,4 +1,4 @@
-/* The numbers of a form, and what must be said beside a model's name. */
+/* The numbers of a form. */
 #include "model_private.h"
 
 static const struct model_number_info numbers[MODEL_NUMBERS] = {
@@ -58,20 +58,4 @@ bool model_fill_numbers(const struct model_options *options, struct model_spec *
                          stride_place_name((enum stride_place)options->stride_in), spec->name);
     spec->stride_in = (enum stride_place)options->stride_in;
     return true;
-}
-
-void model_add_flags(const struct model_spec *spec, struct text *text)
-{
-    struct model_options options = MODEL_OPTIONS_DEFAULT;
-    struct model_spec named;
-    if (!model_parse(spec->name, &options, &named, NULL)) return;
-    if (named.dataset != spec->dataset) text_add(text, " --dataset %s", dataset_kind_name(spec->dataset));
-    options.dataset = (int)spec->dataset;
-    if (!model_parse(spec->name, &options, &named, NULL)) return;
-    if (named.unit != spec->unit) text_add(text, " --unit %s", unit_kind_name(spec->unit));
-    if (named.shortcut != spec->shortcut) text_add(text, " --shortcut %s", shortcut_kind_name(spec->shortcut));
-    if (named.stride_in != spec->stride_in) text_add(text, " --stride-in %s", stride_place_name(spec->stride_in));
-    for (size_t i = 0; i < MODEL_NUMBERS; i++)
-        if (model_number_is_told(spec, (enum model_number)i))
-            text_add(text, " %s %.15g", numbers[i].flag, spec->number[i]);
 }
