@@ -278,7 +278,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
     if (o->flow_every && !c->trace)
         return error_set(err, ERROR_INPUT, "--flow-every: norms go to a trace; --trace FILE is wanted with it");
     if (c->top && !c->trace) return error_set(err, ERROR_INPUT, "--top: shows a trace; --trace FILE is wanted with it");
-    return train_ranks_check(c, err) && train_learning_recipe(c, *word, err);
+    return train_ranks_check(c, err) && train_learning_recipe(c, train_command_names_file(*word), err);
 }
 
 static struct train_command nothing_given(void)

@@ -41,13 +41,13 @@ void train_learning_specs(struct train_command *c, struct option_spec out[TRAIN_
     update_flags_specs(&c->update, out + TRAIN_LEARNING_OWN);
 }
 
-/* A recipe that is named says the batch too, where a model is planned. */
-bool train_learning_recipe(struct train_command *c, const char *word, struct error *err)
+/* A plan has its batch. */
+bool train_learning_recipe(struct train_command *c, bool planned, struct error *err)
 {
     if (c->init) TRY(recipe_parse_init(c->init, "--init", &c->options.init, err));
     if (!c->recipe_word) return true;
     TRY(recipe_read(c->recipe_word, "--recipe", &c->recipe, err));
-    if (!train_command_names_file(word) && c->flags.batch == 0) c->flags.batch = c->recipe.batch;
+    if (!planned && c->flags.batch == 0) c->flags.batch = c->recipe.batch;
     return true;
 }
 

@@ -10,8 +10,8 @@
 
 /* Fills specs[0, TRAIN_LEARNING_FLAGS). */
 void train_learning_specs(struct train_command *c, struct option_spec specs[TRAIN_LEARNING_FLAGS]);
-/* Reads the recipe that --recipe names; it says the batch too where word is a model, which is planned. */
-bool train_learning_recipe(struct train_command *c, const char *word, struct error *err);
+/* Reads the recipe that --recipe names; it says the batch too, except to a net that is planned already. */
+bool train_learning_recipe(struct train_command *c, bool planned, struct error *err);
 /* The recipe of the command, the model's own where none is named, with what options say otherwise of updates: what a plan
  * is made for. Nothing more where that is done. */
 bool train_learning_take(struct train_command *c, const struct model_spec *spec, struct error *err);
