@@ -7,6 +7,7 @@
 #include "choice.h"
 #include "command.h"
 #include "dataset_features.h"
+#include "json_print.h"
 #include "mem.h"
 #include "npy.h"
 #include "outputs.h"
@@ -173,24 +174,22 @@ static json_t *picture_json(const struct scoring *s, const char *path, float *pr
     return json_pack("{s:o, s:o}", "image", json_text(path), "classes", list);
 }
 
-static void print_pictures(const struct scoring *s, const char *const *paths, size_t count, float *probabilities)
+static bool print_json(const struct scoring *s, const char *const *paths, size_t count, float *probabilities,
+                       struct error *err)
 {
-    uint32_t classes = s->checkpoint.spec.classes;
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++)
-        if (s->json)
-            json_array_append_new(list, picture_json(s, paths[i], probabilities + i * classes));
-        else
-            print_picture(s, paths[i], probabilities + i * classes);
+        json_array_append_new(list, picture_json(s, paths[i], probabilities + i * s->checkpoint.spec.classes));
     json_t *object = json_pack("{s:s, s:o, s:o, s:s?, s:o}", "model", s->checkpoint.spec.name, "checkpoint",
                                json_text(s->train.checkpoint), "step", scoring_step(s), "scale",
                                s->guessed_scale ? "imagenet" : NULL, "images", list);
-    if (s->json && object) json_write(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-    if (s->json)
-        putchar('\n');
-    else
-        say_scale(s);
-    json_decref(object);
+    return json_print(object, 6, stdout, err);
+}
+
+static void print_pictures(const struct scoring *s, const char *const *paths, size_t count, float *probabilities)
+{
+    for (size_t i = 0; i < count; i++) print_picture(s, paths[i], probabilities + i * s->checkpoint.spec.classes);
+    say_scale(s);
 }
 
 /* The plan for so many pictures, on one device. */
@@ -217,7 +216,10 @@ static bool classify(struct scoring *s, const char *const *words, size_t count, 
     if (!probabilities)
         return error_memory(err, pictures * s->checkpoint.spec.classes * sizeof(float), "probabilities");
     bool ok = score_pictures(s->plan, c->runs_on, &c->options, &s->trained, words + 1, pictures, probabilities, err);
-    if (ok) print_pictures(s, words + 1, pictures, probabilities);
+    if (ok && s->json)
+        ok = print_json(s, words + 1, pictures, probabilities, err);
+    else if (ok)
+        print_pictures(s, words + 1, pictures, probabilities);
     mem_free(probabilities);
     return ok;
 }

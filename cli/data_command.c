@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "data.h"
 #include "json.h"
+#include "json_print.h"
 #include "printable.h"
 #include "stop.h"
 #include "units.h"
@@ -239,10 +240,7 @@ static bool print_json(const char *path, const struct dataset *dataset, const ui
                   (double)info->deviation[0], (double)info->deviation[1], (double)info->deviation[2]);
     if (!object) return error_set(err, ERROR_INPUT, "%s: its path or a class's name is not UTF-8", path);
     if (faults) json_object_set_new(object, "faults", json_integer((json_int_t)*faults));
-    json_write(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-    putchar('\n');
-    json_decref(object);
-    return true;
+    return json_print(object, 9, stdout, err);
 }
 
 static bool show_dataset(const char *path, struct dataset *dataset, bool json, bool check, uint32_t threads,

@@ -8,6 +8,7 @@
 #include "devices_tree.h"
 #include "host_gpus.h"
 #include "json.h"
+#include "json_print.h"
 #include "machine.h"
 #include "page.h"
 #include "outputs.h"
@@ -218,10 +219,7 @@ static bool print_json(const struct host *host, const struct host_gpus *gpus, co
                        struct error *err)
 {
     json_t *root = json_pack("{s:o, s:o}", "host", host_json(host, gpus, topology), "catalogue", catalogue_json());
-    bool ok = root && json_write(root, stdout, JSON_INDENT(2));
-    json_decref(root);
-    puts("");
-    return ok || ferror(stdout) || error_memory(err, 4096, "the JSON output");
+    return json_print(root, 0, stdout, err);
 }
 
 /* Writes the machine that --gpus names, for a person to correct by hand or to measure into. */

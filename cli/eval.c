@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "json_print.h"
 #include "printable.h"
 #include "scales.h"
 #include "scoring.h"
@@ -93,7 +94,8 @@ static void print_score(const struct scoring *s, const char *data, const char *h
 }
 
 /* Takes `how`, what is said beside. */
-static void print_score_json(const struct scoring *s, const char *data, json_t *how, const struct score *score)
+static bool print_score_json(const struct scoring *s, const char *data, json_t *how, const struct score *score,
+                             struct error *err)
 {
     json_t *object =
         json_pack("{s:s, s:o, s:o, s:o, s:I, s:f, s:f, s:o*, s:I}", "model", s->checkpoint.spec.name, "checkpoint",
@@ -103,9 +105,7 @@ static void print_score_json(const struct scoring *s, const char *data, json_t *
                   (json_int_t)broken_images_count(s->train.options.broken));
     json_object_update(object, how);
     json_decref(how);
-    if (object) json_write(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-    putchar('\n');
-    json_decref(object);
+    return json_print(object, 9, stdout, err);
 }
 
 /* ---- Crops ---- */
@@ -118,10 +118,8 @@ static bool eval_crops(struct scoring *s, const char *data, struct error *err)
     TRY(scoring_plan(s, err) && train_check_dataset(s->plan, &c->options, c->options.dataset, err));
     stop_catch();
     TRY(score_dataset(s->plan, c->runs_on, &c->options, &score, err));
-    if (s->json)
-        print_score_json(s, data, json_pack("{s:i}", "crops", ten ? (int)s->crops : 1), &score);
-    else
-        print_score(s, data, ten ? ", ten crops of each" : "", &score);
+    if (s->json) return print_score_json(s, data, json_pack("{s:i}", "crops", ten ? (int)s->crops : 1), &score, err);
+    print_score(s, data, ten ? ", ten crops of each" : "", &score);
     return true;
 }
 
@@ -188,15 +186,15 @@ static void print_scales(const struct scoring *s, const char *data, const struct
            answer->rows);
 }
 
-static void print_scales_json(const struct scoring *s, const char *data, const struct whole_options *options,
-                              const struct scales_answer *answer)
+static bool print_scales_json(const struct scoring *s, const char *data, const struct whole_options *options,
+                              const struct scales_answer *answer, struct error *err)
 {
     json_t *scales = json_array();
     for (uint32_t i = 0; i < options->scale_count; i++)
         json_array_append_new(scales, json_integer((json_int_t)options->scales[i]));
     json_t *how = json_pack("{s:o, s:I, s:I}", "scales", scales, "plans", (json_int_t)answer->plans, "planned_bytes",
                             (json_int_t)answer->planned_bytes);
-    print_score_json(s, data, how, &answer->score);
+    return print_score_json(s, data, how, &answer->score, err);
 }
 
 static bool eval_scales(struct scoring *s, const char *data, struct error *err)
@@ -220,8 +218,10 @@ static bool eval_scales(struct scoring *s, const char *data, struct error *err)
     bool ok = whole_set_init(&set, c->options.dataset, &options, err);
     c->flags.decode_otherwise = set.decode_bytes;
     ok = ok && score_scales(&request, &answer, err);
-    if (ok && s->json) print_scales_json(s, data, &options, &answer);
-    if (ok && !s->json) print_scales(s, data, &answer);
+    if (ok && s->json)
+        ok = print_scales_json(s, data, &options, &answer, err);
+    else if (ok)
+        print_scales(s, data, &answer);
     whole_set_finish(&set);
     return ok;
 }

@@ -7,6 +7,7 @@
 #include "draw.h"
 #include "invertible.h"
 #include "json.h"
+#include "json_print.h"
 #include "page.h"
 #include "plan_file.h"
 #include "plan_report.h"
@@ -284,11 +285,7 @@ static bool print_json(const struct plan *first, const struct plan *second, cons
     json_t *differs = find_differences(a, b);
     json_t *root = json_pack("{s:s, s:o, s:o, s:o, s:o}", "sentence", sentence, "better", outcome_json(first, second),
                              "differs", differs, "a", a, "b", b);
-    bool ok = root && json_write(root, to, JSON_INDENT(2));
-    json_decref(root);
-    if (!ok) return ferror(to) || error_memory(err, 4096, "the JSON output");
-    fputc('\n', to);
-    return true;
+    return json_print(root, 0, to, err);
 }
 
 static bool tell_both(const struct plan *first, const struct plan *second, const char *paths[2], bool json, FILE *to,

@@ -6,6 +6,7 @@
 #include "engine_book.h"
 #include "invertible.h"
 #include "json.h"
+#include "json_print.h"
 #include "lower.h"
 #include "plan_pytorch.h"
 #include "plan_report.h"
@@ -329,10 +330,5 @@ json_t *plan_report_object(const struct plan_report *report, struct error *err)
 bool plan_report_json(const struct plan_report *report, FILE *to, struct error *err)
 {
     json_t *root = plan_report_object(report, err);
-    if (!root) return false;
-    bool written = json_write(root, to, JSON_INDENT(2));
-    json_decref(root);
-    if (!written) return ferror(to) || error_memory(err, 4096, "the JSON output");
-    fputc('\n', to);
-    return true;
+    return root && json_print(root, 0, to, err);
 }

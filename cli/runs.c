@@ -9,6 +9,7 @@
 
 #include "curves_draw.h"
 #include "json.h"
+#include "json_print.h"
 #include "mem.h"
 #include "outputs.h"
 #include "page.h"
@@ -226,13 +227,11 @@ static json_t *row_to_json(const struct run_row *row)
         bytes_or_null(f->used_bytes), "seconds", f->seconds);
 }
 
-static void print_json(const struct run_table *t)
+static bool print_json(const struct run_table *t, struct error *err)
 {
     json_t *list = json_array(), *all = json_pack("{s:o}", "runs", list);
     for (size_t i = 0; i < t->count; i++) json_array_append_new(list, row_to_json(&t->rows[i]));
-    json_write(all, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(all);
+    return json_print(all, 0, stdout, err);
 }
 
 /* ---- The picture ---- */
@@ -300,8 +299,10 @@ static int run(int argc, char **argv, struct error *err)
     struct outputs outputs = {0};
     bool ok = outputs_writes(&outputs, "--svg", svg, err) && gather(folders, count, &table, err) &&
               check_picture(&table, svg, err) && (!svg || draw(&table, svg, err));
-    if (ok && json) print_json(&table);
-    if (ok && !json) print_table(&table);
+    if (ok && json)
+        ok = print_json(&table, err);
+    else if (ok)
+        print_table(&table);
     run_table_finish(&table);
     return ok ? 0 : error_exit_code(err);
 }

@@ -7,6 +7,7 @@
 #include "choice.h"
 #include "command.h"
 #include "json.h"
+#include "json_print.h"
 #include "make.h"
 #include "page.h"
 #include "passes.h"
@@ -220,10 +221,7 @@ static bool print_json(struct speed_command *c, const struct plan *plan, struct 
 {
     json_t *object = json_pack("{s:o, s:I, s:s, s:O}", "device", json_text(plan->devices[0].spec.name), "batch",
                                (json_int_t)plan->batch, "dtype", dtype_name(plan->dtype), "models", c->rows);
-    bool ok = object && json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) == 0;
-    putchar('\n');
-    json_decref(object);
-    return ok || error_memory(err, 4096, "the table");
+    return json_print(object, 6, stdout, err);
 }
 
 static bool take_model(struct speed_command *c, size_t i, struct error *err)

@@ -289,20 +289,21 @@ static void say_failures(const struct sweep_command *c)
     }
 }
 
-static void report(const struct sweep_command *c)
+static bool report(const struct sweep_command *c, struct error *err)
 {
     if (c->json)
-        sweep_report_json(&c->sweep, &c->jobs, c->folder, c->dry ? c->previews : NULL);
+        TRY(sweep_report_json(&c->sweep, &c->jobs, c->folder, c->dry ? c->previews : NULL, err));
     else if (c->dry)
         sweep_report_plan(&c->sweep, &c->jobs, c->previews);
     else
         sweep_report_table(&c->sweep, &c->jobs);
-    if (c->dry) return;
+    if (c->dry) return true;
     say_failures(c);
     size_t left = count_of(&c->jobs, SWEEP_NEW) + count_of(&c->jobs, SWEEP_BEGUN);
     if (left > 0 && *stop_flag())
         page_say(c->json ? stderr : stdout, 0, 2, "stopped by %s, with %zu run%s left; the same command goes on",
                  stop_name((int)*stop_flag()), left, left == 1 ? "" : "s");
+    return true;
 }
 
 /* Once the table is told: that it cannot be drawn takes nothing from it. */
@@ -322,8 +323,7 @@ static int run(int argc, char **argv, struct error *err)
     }
     c->lock.fd = -1;
     bool ok = parse(argc, argv, c, err) && prepare(c, err) && (c->dry || (claim(c, err) && run_all(c, err)));
-    if (ok) report(c);
-    if (ok && !c->dry) ok = draw(c, err);
+    ok = ok && report(c, err) && (c->dry || draw(c, err));
     int code = ok ? count_of(&c->jobs, SWEEP_FAILED) > 0 && !c->dry : error_exit_code(err);
     locks_leave_folder(&c->lock);
     sweep_jobs_finish(&c->jobs);

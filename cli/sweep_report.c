@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "json_print.h"
 #include "page.h"
 #include "printable.h"
 #include "units.h"
@@ -173,15 +174,13 @@ static json_t *row_to_json(const struct sweep *s, const struct sweep_jobs *jobs,
     return json;
 }
 
-void sweep_report_json(const struct sweep *s, const struct sweep_jobs *jobs, const char *folder,
-                       const struct train_preview *previews)
+bool sweep_report_json(const struct sweep *s, const struct sweep_jobs *jobs, const char *folder,
+                       const struct train_preview *previews, struct error *err)
 {
     json_t *rows = json_array();
     for (size_t i = 0; i < s->row_count; i++)
         json_array_append_new(rows, row_to_json(s, jobs, i, previews ? &previews[i] : NULL));
     json_t *all = json_pack("{s:o, s:o, s:s, s:o, s:o}", "name", json_text(s->name), "source", json_text(s->source),
                             "compare", sweep_figure_name(s->compare), "folder", json_text(folder), "rows", rows);
-    json_write(all, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(all);
+    return json_print(all, 0, stdout, err);
 }

@@ -10,7 +10,7 @@ void sweep_report_table(const struct sweep *sweep, const struct sweep_jobs *jobs
 /* A run a line, with what is planned for each row (previews[row_count]). */
 void sweep_report_plan(const struct sweep *sweep, const struct sweep_jobs *jobs, const struct train_preview *previews);
 /* One object; previews may be NULL. */
-void sweep_report_json(const struct sweep *sweep, const struct sweep_jobs *jobs, const char *folder,
-                       const struct train_preview *previews);
+bool sweep_report_json(const struct sweep *sweep, const struct sweep_jobs *jobs, const char *folder,
+                       const struct train_preview *previews, struct error *err);
 
 #endif

@@ -9,19 +9,12 @@
 #include "files.h"
 #include "import.h"
 #include "json.h"
+#include "json_print.h"
 #include "outputs.h"
 #include "printable.h"
 #include "stop.h"
 #include "summary.h"
 #include "trace_private.h"
-
-bool trace_print_json(json_t *object, struct error *err)
-{
-    bool ok = json_write(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-    if (ok) puts("");
-    json_decref(object);
-    return ok || error_set(err, ERROR_FAILED, "the JSON could not be written");
-}
 
 static bool write_export(const char *path, const struct trace_options *options, FILE *out, struct error *err)
 {
@@ -88,7 +81,7 @@ static void print_report(const char *path, const struct trace_report *report)
 static bool print_report_json(const struct trace_report *report, struct error *err)
 {
     const struct trace_stream_stats *s = &report->stats;
-    return trace_print_json(
+    return json_print(
         json_pack("{s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "clean",
                   report->clean, "ended", report->ended, "size_bytes", (json_int_t)s->reader.size_bytes, "blocks",
                   (json_int_t)s->reader.blocks, "ops", (json_int_t)report->events[TRACE_OP], "kernels",
@@ -98,7 +91,7 @@ static bool print_report_json(const struct trace_report *report, struct error *e
                   (json_int_t)report->disordered, "dropped", (json_int_t)s->dropped, "lost_timestamps",
                   (json_int_t)lost_timestamps(report), "unattributed", (json_int_t)report->unattributed,
                   "dropped_segments", (json_int_t)s->reader.dropped_segments),
-        err);
+        9, stdout, err);
 }
 
 static bool run_check(const char *const *paths, const struct trace_options *options, int *code, struct error *err)

@@ -5,6 +5,7 @@
 
 #include "compare.h"
 #include "files.h"
+#include "json_print.h"
 #include "printable.h"
 #include "top_batch.h"
 #include "trace_private.h"
@@ -115,14 +116,14 @@ static bool print_comparison_json(const struct comparison *c, const struct side 
     json_t *rows = json_array();
     for (size_t i = 0; i < trace_shown_rows(c->count, options->limit); i++)
         json_array_append_new(rows, row_json(&c->rows[i]));
-    return trace_print_json(
+    return json_print(
         json_pack("{s:f, s:f, s:o, s:b, s:o, s:o, s:I, s:I, s:o, s:b, s:o}", "step_before_ns", c->step.before_ns,
                   "step_after_ns", c->step.after_ns, "step_noise_ns", json_real_or_null(c->step.noise_ns),
                   "step_slower", c->step.slower, "gpus_before", gpus_json(&sides[0].times.gpus), "gpus_after",
                   gpus_json(&sides[1].times.gpus), "steps_before", (json_int_t)sides[0].times.step_count, "steps_after",
                   (json_int_t)sides[1].times.step_count, "gate_percent",
                   options->gate >= 0 ? json_real(options->gate) : json_null(), "slower", c->slower, "rows", rows),
-        err);
+        9, stdout, err);
 }
 
 bool trace_run_diff(const char *const *paths, const struct trace_options *options, int *code, struct error *err)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "flow_draw.h"
+#include "json_print.h"
 #include "outputs.h"
 #include "printable.h"
 #include "trace_private.h"
@@ -171,7 +172,7 @@ static bool print_json(const struct table *tables, size_t count, struct error *e
 {
     json_t *runs = json_array();
     for (size_t i = 0; i < count; i++) json_array_append_new(runs, table_json(&tables[i]));
-    return trace_print_json(json_pack("{s:o}", "runs", runs), err);
+    return json_print(json_pack("{s:o}", "runs", runs), 9, stdout, err);
 }
 
 /* ---- The command ---- */

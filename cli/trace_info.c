@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "json_print.h"
 #include "printable.h"
 #include "trace_private.h"
 
@@ -199,15 +200,14 @@ static bool print_json(const struct rollup *r, size_t most, struct arena *arena,
         json_array_append_new(devices, device_json(r, i, arena));
     }
     double begun = r->wall_offset_ns && r->first_ns ? (double)(r->first_ns + r->wall_offset_ns) * 1e-9 : NAN;
-    return trace_print_json(json_pack("{s:o, s:o, s:o, s:i, s:o, s:o, s:I, s:I, s:b, s:o, s:o, s:o}", "model",
-                                      r->has_run ? json_text(r->model) : json_null(), "dataset",
-                                      r->has_run ? json_text(r->dataset) : json_null(), "backend",
-                                      r->has_run ? json_text(r->backend) : json_null(), "batch", (int)r->batch,
-                                      "command", json_text(r->command), "begun", json_real_or_null(begun), "step",
-                                      (json_int_t)rollup_steps_done(r), "iterations", (json_int_t)r->iterations,
-                                      "ended", r->ended, "origin", origin_json(r), "wall", clock_json(&r->wall),
-                                      "devices", devices),
-                            err);
+    return json_print(json_pack("{s:o, s:o, s:o, s:i, s:o, s:o, s:I, s:I, s:b, s:o, s:o, s:o}", "model",
+                                r->has_run ? json_text(r->model) : json_null(), "dataset",
+                                r->has_run ? json_text(r->dataset) : json_null(), "backend",
+                                r->has_run ? json_text(r->backend) : json_null(), "batch", (int)r->batch, "command",
+                                json_text(r->command), "begun", json_real_or_null(begun), "step",
+                                (json_int_t)rollup_steps_done(r), "iterations", (json_int_t)r->iterations, "ended",
+                                r->ended, "origin", origin_json(r), "wall", clock_json(&r->wall), "devices", devices),
+                      9, stdout, err);
 }
 
 bool trace_run_info(const char *const *paths, const struct trace_options *options, int *code, struct error *err)

@@ -28,8 +28,6 @@ static inline size_t trace_shown_rows(size_t count, uint64_t limit)
 }
 /* Widths in which numbers of nanoseconds stay readable and columns stay aligned. */
 static inline const char *trace_format_ns(double ns, char out[UNITS_TEXT]) { return units_format_seconds(ns * 1e-9, out); }
-/* Ends the object. */
-bool trace_print_json(json_t *object, struct error *err);
 
 /* Of each counter that was read: what, of which device (null: of the host), and how much. */
 json_t *trace_counters_json(const struct rollup *rollup);

@@ -5,6 +5,7 @@
 
 #include "export.h"
 #include "files.h"
+#include "json_print.h"
 #include "mem.h"
 #include "op_bounds.h"
 #include "page.h"
@@ -263,7 +264,7 @@ static bool print_stats_json(const struct table *table, uint64_t limit, struct e
     json_object_set_new(object, "counters", trace_counters_json(r));
     json_object_set_new(object, "host_ns", trace_host_json(r));
     json_object_set_new(object, "rows", rows);
-    return trace_print_json(object, err);
+    return json_print(object, 9, stdout, err);
 }
 
 /* The columns of nsys's kernel summary, and what a step takes. */

@@ -1,0 +1,15 @@
+/* What `--json` prints. */
+#ifndef FATHOM_JSON_PRINT_H
+#define FATHOM_JSON_PRINT_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "errors.h"
+#include "json.h"
+
+/* Prints the object and a new line, reals with so many digits (0: as many as they have), and ends the object, NULL where there
+ * was no memory for it. Where nothing can be written main.c says so. */
+bool json_print(json_t *object, size_t digits, FILE *to, struct error *err);
+
+#endif
