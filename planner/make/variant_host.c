@@ -6,13 +6,12 @@
 #include "variant_private.h"
 #include "variant_request.h"
 
-static bool time_candidate(const struct making *making, const struct candidate *candidate, double *seconds,
-                           struct error *err)
+static bool time_draft(const struct making *making, const struct draft *draft, double *seconds, struct error *err)
 {
     const struct variant_request *request = making->request;
     struct cost_speed speed = cost_speed_of(request->device, request->plan->dtype, request->plan->measured);
     struct timeline_request timed = {.graph = making->variant->graph,
-                                     .program = &candidate->draft.program,
+                                     .program = &draft->program,
                                      .speed = &speed,
                                      .host_bandwidth = request->device->host_bandwidth};
     struct timeline timeline;
@@ -21,17 +20,49 @@ static bool time_candidate(const struct making *making, const struct candidate *
     return true;
 }
 
+bool variant_time(const struct making *making, struct candidate *candidate, struct error *err)
+{
+    return candidate->seconds > 0 || time_draft(making, &candidate->draft, &candidate->seconds, err);
+}
+
 bool variant_take_faster(const struct making *making, struct candidate *best, bool *fits, struct candidate *other,
                          struct error *err)
 {
-    double now = 0, then = 0;
-    if (*fits) TRY(time_candidate(making, best, &now, err) && time_candidate(making, other, &then, err));
-    if (*fits && then >= now) return true;
+    TRY(variant_time(making, other, err));
+    if (*fits) TRY(variant_time(making, best, err));
+    if (*fits && other->seconds >= best->seconds) return true;
     struct candidate slower = *best;
     *best = *other;
     *other = slower;
     *fits = true;
     return true;
+}
+
+static bool is_faster(const struct making *making, const struct chain_schedule *schedule, struct candidate *best,
+                      bool *faster, struct error *err)
+{
+    struct draft draft = {0};
+    double seconds = 0;
+    bool ok = variant_time(making, best, err) &&
+              draft_train(making->request, making->variant->graph, schedule, &draft, err) &&
+              time_draft(making, &draft, &seconds, err);
+    draft_finish(&draft);
+    *faster = seconds < best->seconds;
+    return ok;
+}
+
+bool variant_try_faster(const struct making *making, const struct chain_schedule *schedule, struct candidate *best,
+                        bool *fits, struct error *err)
+{
+    struct candidate candidate = {0};
+    bool faster = true, arena_fits = false;
+    if (*fits) TRY(is_faster(making, schedule, best, &faster, err));
+    if (!faster) return true;
+    bool ok = making_try(making, schedule, false, &candidate, &arena_fits, err);
+    if (ok && arena_fits && making_host_fits(making, &candidate))
+        ok = variant_take_faster(making, best, fits, &candidate, err);
+    candidate_finish(&candidate);
+    return ok;
 }
 
 /* The search for how many blocks have to wait. */

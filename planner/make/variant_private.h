@@ -16,6 +16,7 @@ struct candidate {
     uint64_t limit_bytes; /* of the arena */
     uint64_t host_bytes;
     enum recompute_policy policy; /* what it amounts to */
+    double seconds;               /* of a step on simulated streams, without all-reduces; 0 = not looked at */
     double chain_seconds;         /* by the blocks' measures */
     uint64_t chain_limit;         /* of the chain, for schedules within which a bound can be told; 0 = for none */
     double bound_seconds;         /* of chain_seconds: no schedule of the form within that takes less; 0 = unknown */
@@ -45,9 +46,16 @@ bool making_try(const struct making *making, const struct chain_schedule *schedu
  * candidate_finish, also after a failure. */
 bool variant_search(const struct making *making, struct candidate *best, bool *fits, struct error *err);
 
+/* candidate->seconds, if they are not known. */
+bool variant_time(const struct making *making, struct candidate *candidate, struct error *err);
+
 /* The faster of *best, when that fits, and of *other, which fits: becomes *best, by simulated streams. */
 bool variant_take_faster(const struct making *making, struct candidate *best, bool *fits, struct candidate *other,
                          struct error *err);
+
+/* The same with what a schedule makes, which is placed only if it is faster and taken only if it fits, on the host too. */
+bool variant_try_faster(const struct making *making, const struct chain_schedule *schedule, struct candidate *best,
+                        bool *fits, struct error *err);
 
 /* Where some blocks' waiting in host memory makes a variant fit that keeps all of them under `mode`, and no block runs
  * twice: taken as *best when that is faster, or the first that fits. */

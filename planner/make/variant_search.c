@@ -36,13 +36,14 @@ struct ladder {
     size_t count, capacity;
 };
 
-static bool build_ladder(const struct chain *chain, uint64_t least, struct ladder *ladder, struct error *err)
+static bool build_ladder(const struct chain *chain, uint64_t least, uint64_t fine, struct ladder *ladder,
+                         struct error *err)
 {
     struct chain_schedule all;
     TRY(chain_solve(chain, UINT64_MAX, 0, &all, err));
     uint64_t most = all.peak_quanta;
     chain_schedule_finish(&all);
-    for (uint64_t limit = least;; limit += 1 + (limit > FINE_QUANTA ? limit / STEP_DIVISOR : 0)) {
+    for (uint64_t limit = least;; limit += 1 + (limit > fine ? limit / STEP_DIVISOR : 0)) {
         if (!mem_grow(MEM_PLAN, (void **)&ladder->steps, &ladder->capacity, ladder->count + 1, sizeof limit))
             return error_memory(err, (ladder->count + 1) * sizeof limit, "a search");
         ladder->steps[ladder->count++] = limit < most ? limit : most;
@@ -57,16 +58,23 @@ struct search {
     struct ladder ladder;
     struct chain_table *table;
     uint64_t table_bytes;
-    size_t sure;            /* the table's first step */
+    bool deep;              /* the table is for limits from half of the arena's on */
+    size_t bottom;          /* the table's first step */
+    size_t sure;            /* taken to fit */
     size_t fitting;         /* the highest step known to fit, when best is not empty */
     struct candidate *best; /* of the steps tried, the highest that fits */
 };
 
-/* The table begins at the step that was taken for sure. */
+/* The fastest of all searches, by simulated streams. */
+struct fastest {
+    struct candidate *best;
+    bool *fits;
+};
+
 static bool schedule_step(const struct search *search, size_t step, struct chain_schedule *schedule, struct error *err)
 {
     uint64_t limit = search->ladder.steps[step];
-    if (step < search->sure) return chain_solve(search->chain, limit, search->table_bytes, schedule, err);
+    if (step < search->bottom) return chain_solve(search->chain, limit, search->table_bytes, schedule, err);
     return chain_table_schedule(search->table, limit, schedule, err);
 }
 
@@ -129,10 +137,11 @@ static bool search_ladder(struct search *search, uint64_t expected, struct error
     const struct ladder *ladder = &search->ladder;
     size_t hopeless = find_step(ladder, most_expected(expected));
     size_t sure = find_step(ladder, least_expected(expected));
-    search->sure = sure > 0 ? sure - 1 : 0;
+    search->sure = search->bottom = sure > 0 ? sure - 1 : 0;
+    if (search->deep) search->bottom = find_step(ladder, expected / 2);
     if (hopeless + 1 == ladder->count) hopeless++;
     uint64_t high = hopeless < ladder->count ? ladder->steps[hopeless] : UINT64_MAX;
-    search->table = chain_table_create(search->chain, ladder->steps[search->sure], high, search->table_bytes, err);
+    search->table = chain_table_create(search->chain, ladder->steps[search->bottom], high, search->table_bytes, err);
     return search->table && halve(search, hopeless, err) && step_down(search, err);
 }
 
@@ -178,10 +187,45 @@ static bool bound_best(const struct search *search, uint64_t expected, struct er
     return true;
 }
 
-static bool search_chain(const struct making *making, const struct block_costs *blocks, uint64_t table_bytes,
-                         struct candidate *best, bool *fits, struct error *err)
+#define COMPUTING_MARGIN 0.99
+
+/* Longer chains are searched less, as each search takes long: with rows of inputs that are made again for the lower
+ * prices of copies alone, the parts without. */
+#define SHORT_CHAIN 64
+
+/* Computing alone, by the blocks' measures, with a margin for what they do not tell. */
+static bool may_be_faster(const struct search *search, const struct chain_schedule *schedule,
+                          const struct fastest *fastest)
 {
-    struct search search = {.making = making, .chain = &blocks->chain, .table_bytes = table_bytes, .best = best};
+    double copies = search->chain->copy_seconds * (double)schedule->copied_quanta;
+    double computing = (schedule->seconds - copies) * search->making->request->micro_batches;
+    return !*fastest->fits || computing * COMPUTING_MARGIN < fastest->best->seconds;
+}
+
+/* With copies less memory may take less time, by simulated streams: all steps below the highest that fits are tried, as
+ * far down as the table goes. So what is tried within a limit is tried within a larger one, too. */
+static bool look_below(const struct search *search, const struct fastest *fastest, struct error *err)
+{
+    for (size_t step = search->fitting; step > search->bottom;) {
+        struct chain_schedule schedule;
+        TRY(schedule_step(search, --step, &schedule, err));
+        bool ok = !may_be_faster(search, &schedule, fastest) ||
+                  variant_try_faster(search->making, &schedule, fastest->best, fastest->fits, err);
+        chain_schedule_finish(&schedule);
+        if (!ok) return false;
+    }
+    return true;
+}
+
+/* `fastest`: of a chain with copies, or NULL. */
+static bool search_chain(const struct making *making, const struct block_costs *blocks, uint64_t table_bytes,
+                         const struct fastest *fastest, struct candidate *best, bool *fits, struct error *err)
+{
+    struct search search = {.making = making,
+                            .chain = &blocks->chain,
+                            .table_bytes = table_bytes,
+                            .deep = fastest && blocks->chain.count <= SHORT_CHAIN,
+                            .best = best};
     uint64_t limit = making_arena_limit(making, 2 * making->variant->graph->op_count, 0);
     uint64_t expected = block_costs_quanta(blocks, limit), least = chain_least_limit(&blocks->chain);
     *fits = false;
@@ -191,9 +235,11 @@ static bool search_chain(const struct making *making, const struct block_costs *
         TRY(try_least(making, &blocks->chain, false, best, fits, err));
         if (!*fits) return true;
     }
-    bool ok = build_ladder(&blocks->chain, least, &search.ladder, err) && search_ladder(&search, expected, err);
+    uint64_t fine = fastest ? 0 : FINE_QUANTA;
+    bool ok = build_ladder(&blocks->chain, least, fine, &search.ladder, err) && search_ladder(&search, expected, err);
     *fits = ok && best->draft.home != NULL;
-    if (*fits) ok = bound_best(&search, expected, err);
+    if (*fits && !fastest) ok = bound_best(&search, expected, err);
+    if (*fits && fastest) ok = look_below(&search, fastest, err);
     chain_table_destroy(search.table);
     mem_free(search.ladder.steps);
     return ok;
@@ -209,53 +255,66 @@ static double copy_seconds(const struct making *making, const struct block_costs
 }
 
 /* What the blocks are set to cost. */
-static bool search_other(const struct making *making, struct block_costs *blocks, uint64_t table_bytes,
-                         struct candidate *best, bool *fits, struct error *err)
+static bool search_other(const struct making *making, struct block_costs *blocks, const struct fastest *fastest,
+                         struct error *err)
 {
     struct candidate other = {0};
     bool other_fits;
-    bool ok = search_chain(making, blocks, table_bytes, &other, &other_fits, err);
-    if (ok && other_fits && making_host_fits(making, &other)) ok = variant_take_faster(making, best, fits, &other, err);
+    bool ok = search_chain(making, blocks, PRICED_TABLE_BYTES, fastest, &other, &other_fits, err);
+    if (ok && other_fits && making_host_fits(making, &other))
+        ok = variant_take_faster(making, fastest->best, fastest->fits, &other, err);
     candidate_finish(&other);
     return ok;
 }
 
-/* Longer chains are searched less, as each search takes long. */
-#define SHORT_CHAIN 64
-
-/* Parts of the blocks that wait in host memory, while the others are kept or run again, as is fastest: eighths, and of
- * a long chain quarters, which take less than half the searches and may miss the fastest. */
+/* Parts of the blocks that wait in host memory, while the others are kept or run again, as is fastest. */
 #define PARTS 8
 
-static bool search_parts(const struct making *making, struct block_costs *blocks, struct candidate *best, bool *fits,
+static bool search_parts(const struct making *making, struct block_costs *blocks, const struct fastest *fastest,
                          struct error *err)
 {
     static const uint32_t keeps[] = {KEEP_CONVOLUTIONS | KEEP_ON_HOST, KEEP_ALL | KEEP_ON_HOST};
-    size_t step = blocks->chain.count > SHORT_CHAIN ? PARTS / 4 : 1;
     bool ok = true;
     for (size_t i = 0; ok && i < sizeof keeps / sizeof keeps[0]; i++)
-        for (size_t part = step; ok && part < PARTS; part += step) {
+        for (size_t part = 1; ok && part < PARTS; part++) {
             block_costs_send(blocks, keeps[i], blocks->chain.count * part / PARTS);
-            ok = search_other(making, blocks, PRICED_TABLE_BYTES, best, fits, err);
+            ok = search_other(making, blocks, fastest, err);
         }
     block_costs_send(blocks, 0, 0);
     return ok;
 }
 
+static bool search_prices(const struct making *making, struct block_costs *blocks, const struct fastest *fastest,
+                          struct error *err)
+{
+    static const double prices[] = {0.25, 0.5, 1, 2, 4};
+    size_t count = blocks->chain.count > SHORT_CHAIN ? 3 : sizeof prices / sizeof prices[0];
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) {
+        block_costs_set_price(blocks, prices[i] * copy_seconds(making, blocks));
+        ok = search_other(making, blocks, fastest, err);
+    }
+    block_costs_set_price(blocks, 0);
+    return ok;
+}
+
 /* Copies hide behind computing as far as the link lets them, so what they cost lies between nothing and their length:
  * schedules for several prices are tried, and the fastest on simulated streams is taken. Where host memory is limited,
- * blocks that are alike would all leave or none: so parts of them are sent, too. What is tried does not depend on the
+ * higher prices send less, but blocks that are alike would all leave or none: so parts of them are sent, too. Without
+ * rows of inputs that are made again quanta are finer, and streams fare otherwise. What is tried does not depend on the
  * limit, so that more of it never makes a slower plan. */
 static bool search_host(const struct making *making, struct block_costs *blocks, struct candidate *best, bool *fits,
                         struct error *err)
 {
-    static const double prices[] = {0.25, 0.5, 1};
+    struct fastest fastest = {best, fits};
+    uint32_t most_remade = blocks->chain.most_remade;
+    bool brief = blocks->chain.count > SHORT_CHAIN;
+    if (*fits) TRY(variant_time(making, best, err));
+    bool ok = search_prices(making, blocks, &fastest, err) && (brief || search_parts(making, blocks, &fastest, err));
     blocks->chain.most_remade = 0;
-    for (size_t i = 0; i < sizeof prices / sizeof prices[0]; i++) {
-        block_costs_set_price(blocks, prices[i] * copy_seconds(making, blocks));
-        TRY(search_other(making, blocks, PRICED_TABLE_BYTES, best, fits, err));
-    }
-    return search_parts(making, blocks, best, fits, err);
+    ok = ok && (brief || search_prices(making, blocks, &fastest, err)) && search_parts(making, blocks, &fastest, err);
+    blocks->chain.most_remade = most_remade;
+    return ok;
 }
 
 /* Of the faster of two candidates, when `chain` is the first's, which has more schedules, and `limit` and `bound` are
@@ -284,15 +343,16 @@ static bool search_resident(const struct making *making, struct block_costs *blo
 {
     struct candidate other = {0};
     bool other_fits = false;
-    TRY(search_chain(making, blocks, 0, best, fits, err));
+    TRY(search_chain(making, blocks, 0, NULL, best, fits, err));
     if (*fits && blocks->chain.count > SHORT_CHAIN) return true;
     struct chain first = blocks->chain;
     uint64_t limit = *fits ? best->chain_limit : 0;
     double bound = best->bound_seconds;
     blocks->chain.most_remade = 0;
-    bool ok = search_chain(making, blocks, 0, &other, &other_fits, err);
+    bool ok = search_chain(making, blocks, 0, NULL, &other, &other_fits, err);
     if (ok && other_fits) ok = variant_take_faster(making, best, fits, &other, err);
     if (ok && *fits) ok = bound_faster(&first, limit, bound, best, err);
+    blocks->chain.most_remade = first.most_remade;
     candidate_finish(&other);
     return ok;
 }
@@ -310,6 +370,7 @@ static bool search_blocks(const struct making *making, struct block_costs *block
     candidate_finish(best);
     if (making->request->plan->only_if_fits) return true;
     block_costs_set_price(blocks, 0);
+    blocks->chain.most_remade = 0;
     bool unused;
     return try_least(making, &blocks->chain, true, best, &unused, err);
 }

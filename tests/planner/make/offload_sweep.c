@@ -1,0 +1,65 @@
+/* Plans over a sweep of a device's memory and of host memory: more of either never makes a slower plan, nor does any
+ * host memory against none. */
+#include "planner_kit.h"
+#include "verify.h"
+
+#define MIB      (UINT64_C(1) << 20)
+#define MOST_OFF 4
+
+struct sweep {
+    const char *model;
+    uint32_t batch, lowering;
+    uint64_t first, step; /* of the arena, MiB */
+    size_t budgets;
+    uint64_t host[MOST_OFF]; /* MiB, rising; the first is 0 */
+};
+
+static struct machine machine;
+
+static void finish(void) { machine_finish(&machine); }
+
+static void check_plan(struct plan *plan, const struct plan_request *request)
+{
+    struct error err = {0};
+    const struct plan_variant *variant = &plan->variants[0];
+    cr_assert(plan_verify(plan, NULL, &err), "%s", err.text);
+    cr_expect_leq(variant->arena_bytes, request->recompute_budget_bytes);
+    cr_expect_leq(variant->host_bytes, request->offload_bytes);
+    cr_expect_leq(variant->bound_seconds, variant->compute_seconds);
+}
+
+/* Host memory is used somewhere, and a larger limit pays somewhere. */
+static void sweep_both(const struct sweep *sweep)
+{
+    double before[MOST_OFF] = {0};
+    size_t used = 0, paid = 0;
+    struct plan_request request = kit_request(sweep->model, "titan-x", sweep->batch, &machine);
+    request.micro_batches = 1;
+    request.lowering = sweep->lowering;
+    request.recompute = RECOMPUTE_BUDGET;
+    for (size_t b = 0; b < sweep->budgets; b++) {
+        double last = 0;
+        request.recompute_budget_bytes = (sweep->first + b * sweep->step) * MIB;
+        for (size_t h = 0; h < MOST_OFF && (h == 0 || sweep->host[h]); h++) {
+            request.offload_bytes = sweep->host[h] * MIB;
+            struct plan *plan = kit_plan(&request);
+            double seconds = plan->step_seconds;
+            unsigned budget = (unsigned)(request.recompute_budget_bytes / MIB), host = (unsigned)sweep->host[h];
+            check_plan(plan, &request);
+            cr_expect(h == 0 || seconds <= last, "%s, %u MiB: %g with %u MiB of the host, %g with less", sweep->model,
+                      budget, seconds, host, last);
+            cr_expect(b == 0 || seconds <= before[h], "%s, %u MiB of the host: %g in %u MiB, %g in less", sweep->model,
+                      host, seconds, budget, before[h]);
+            used += plan->variants[0].host_bytes > 0;
+            paid += h > 1 && seconds < last;
+            last = before[h] = seconds;
+            plan_destroy(plan);
+        }
+    }
+    cr_expect(used > 1 && paid > 0, "%s: %zu plans use the host, %zu gain by more of it", sweep->model, used, paid);
+}
+
+Test(offload_sweep, more_of_either_memory_is_never_slower, .fini = finish)
+{
+    sweep_both(&(struct sweep){"resnet-50", 64, 0, 1400, 100, 3, {0, 256, 1024}});
+}
