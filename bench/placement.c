@@ -1,9 +1,9 @@
 /* Placement on the problems of CSV files, each with the given limit, beside what others reach on those that are
- * published; "mixes" on random mixes of them, whose bounds can be met (place_mixes.h), counting how many are; "million"
- * on large problems that placers find hard; without arguments on instances shaped like training steps of deep residual
- * networks.
+ * published; "mixes" on random mixes of them, whose bounds can be met (place_mixes.h), counting how many are, by seed;
+ * "million" on large problems that placers find hard; without arguments on instances shaped like training steps of deep
+ * residual networks.
  *
- * usage: bench_placement [million | [mixes COUNT] SECONDS FILE...] */
+ * usage: bench_placement [million | [mixes COUNT | mixes FIRST-LAST] SECONDS FILE...] */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -183,9 +183,13 @@ static bool bench_file(const char *path, double seconds)
 static const char *const mix_names[MIX_KINDS] = {
     [MIX_SEQUENCE] = "sequence", [MIX_BESIDE] = "beside", [MIX_INTERLEAVED] = "interleaved"};
 
-/* So many random mixes of the files' problems, each with its time, and how many of each kind are at their bound. */
-static bool bench_mixes(uint32_t count, double seconds, char **paths, uint32_t path_count, struct error *err)
+/* Random mixes of the files' problems by their seeds, "COUNT" of them or "FIRST-LAST", each with its time, and how many
+ * of each kind are at their bound. */
+static bool bench_mixes(const char *seeds, double seconds, char **paths, uint32_t path_count, struct error *err)
 {
+    const char *dash = strchr(seeds, '-');
+    uint32_t first = dash ? (uint32_t)atoi(seeds) : 0,
+             end = dash ? (uint32_t)atoi(dash + 1) + 1 : (uint32_t)atoi(seeds);
     struct place_table tables[MIX_SOURCES] = {{0}};
     struct mix_part parts[MIX_SOURCES];
     uint32_t met[MIX_KINDS] = {0}, made[MIX_KINDS] = {0};
@@ -195,7 +199,7 @@ static bool bench_mixes(uint32_t count, double seconds, char **paths, uint32_t p
         parts[i] = (struct mix_part){.buffers = tables[i].buffers, .count = tables[i].count};
         TRY(mix_measure(&parts[i], err));
     }
-    for (uint32_t seed = 0; seed < count; seed++) {
+    for (uint32_t seed = first; seed < end; seed++) {
         struct mix mix;
         struct place_result result;
         uint64_t start = clock_process_cpu_ns();
@@ -219,7 +223,7 @@ int main(int argc, char **argv)
 {
     if (argc > 4 && strcmp(argv[1], "mixes") == 0) {
         struct error err = {0};
-        if (bench_mixes((uint32_t)atoi(argv[2]), atof(argv[3]), argv + 4, (uint32_t)argc - 4, &err)) return 0;
+        if (bench_mixes(argv[2], atof(argv[3]), argv + 4, (uint32_t)argc - 4, &err)) return 0;
         fprintf(stderr, "%s\n", err.text);
         return 2;
     }
@@ -229,7 +233,7 @@ int main(int argc, char **argv)
     }
     double seconds = argc > 1 ? atof(argv[1]) : 0;
     if (argc > 1 && seconds <= 0) {
-        fprintf(stderr, "usage: bench_placement [million | [mixes COUNT] SECONDS FILE...]\n");
+        fprintf(stderr, "usage: bench_placement [million | [mixes COUNT | mixes FIRST-LAST] SECONDS FILE...]\n");
         return 2;
     }
     for (int i = 2; i < argc; i++)

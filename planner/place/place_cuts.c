@@ -1,6 +1,7 @@
 /* Horizontal cuts: where a placement may be two, one on top of the other, each side is a smaller problem, and an exact
  * search that finds an order for one of them need not find it again for every mistake in the other. Cuts are guessed
  * (place_sides.h), and the best of them are tried: sides are solved as any problem is, cuts of their own included. */
+#include <math.h>
 #include <string.h>
 
 #include "clock.h"
@@ -11,14 +12,18 @@
 
 #define LEAST_BUFFERS 8
 #define ROUNDS        3
+#define GUESSERS      2
 #define SIDE_ROUNDS   2   /* of what is a side itself */
-#define TIME_SHARE    3   /* of the time that is left, for one round, inverse */
+#define TIME_SHARE    2   /* of the time that is left, for one round, inverse */
+#define GUESS_SHARE   2   /* of that, for guesses, inverse */
 #define MEMORY_SHARE  16  /* of the search's memory, for cuts, inverse */
 #define BUFFER_BYTES  512 /* of that, for each buffer, but for what strands take in time */
 
-#define FRESH 24 /* guesses of a portion */
-#define AGAIN 24
-#define WIDE  8 /* a cut whose smaller side has this part of all buffers ends a round's guesses, inverse */
+#define FRESH        24 /* guesses of a portion */
+#define AGAIN        24
+#define PATIENCE     3 /* portions, at least, after one that may do */
+#define HARD_GUESSES 8 /* of HARD_BUFFERS there are so many times as many */
+#define WIDE         8 /* a cut whose smaller side has this part of all buffers ends a round's guesses, inverse */
 
 /* Portions of guesses in each round, at most, how many cuts of it are tried, and for how many descents each side of one
  * is searched: where a cut is right its sides are found soon. */
@@ -30,8 +35,10 @@ struct cuts {
     const struct problem *problem;
     const struct place_options *options;
     uint64_t target;
-    struct strands strands;
-    struct sides *sides;
+    /* Strands by lifetimes, and from the second round on, or where they are many, others, too. */
+    struct strands strands[GUESSERS];
+    struct sides *sides[GUESSERS];
+    uint64_t most_bytes;         /* of each one's profiles */
     uint8_t *side;               /* of each buffer */
     uint32_t *index;             /* buffers of one side */
     struct place_buffer *inside; /* the same, as a problem */
@@ -193,6 +200,14 @@ static bool cut_twins(struct cuts *cuts, uint64_t height[2], bool *found, struct
     return ok || error_memory(err, problem->count * 32, "cuts of a placement");
 }
 
+static bool start_guesser(struct cuts *cuts, uint32_t number, struct error *err)
+{
+    struct strands *strands = &cuts->strands[number];
+    TRY(strands_init(strands, cuts->problem, number == 0, cuts->most_bytes, err));
+    cuts->sides[number] = sides_create(strands, cuts->problem, cuts->target, cuts->options->seed + number, err);
+    return cuts->sides[number] != NULL;
+}
+
 struct cuts *cuts_create(const struct problem *problem, const struct place_options *options, uint64_t target,
                          struct error *err)
 {
@@ -214,9 +229,8 @@ struct cuts *cuts_create(const struct problem *problem, const struct place_optio
     cuts->offset = mem_alloc(MEM_SEARCH, problem->count, sizeof *cuts->offset);
     bool ok = cuts->side && cuts->index && cuts->inside && cuts->offset;
     if (!ok) error_memory(err, problem->count * 80, "cuts of a placement");
-    ok = ok && strands_init(&cuts->strands, problem, memory - own, err);
-    if (ok) cuts->sides = sides_create(&cuts->strands, problem, target, options->seed, err);
-    if (cuts->sides) return cuts;
+    cuts->most_bytes = (memory - own) / GUESSERS;
+    if (ok && start_guesser(cuts, 0, err)) return cuts;
     cuts_destroy(cuts);
     return NULL;
 }
@@ -224,8 +238,10 @@ struct cuts *cuts_create(const struct problem *problem, const struct place_optio
 void cuts_destroy(struct cuts *cuts)
 {
     if (!cuts) return;
-    sides_destroy(cuts->sides);
-    strands_finish(&cuts->strands);
+    for (uint32_t k = 0; k < GUESSERS; k++) {
+        sides_destroy(cuts->sides[k]);
+        strands_finish(&cuts->strands[k]);
+    }
     mem_free(cuts->side);
     mem_free(cuts->index);
     mem_free(cuts->inside);
@@ -239,23 +255,70 @@ bool cuts_more(const struct cuts *cuts)
            !problem_halted(cuts->problem);
 }
 
+static bool is_hard(const struct cuts *cuts) { return cuts->problem->count >= HARD_BUFFERS; }
+
+/* The best that has been guessed by any, with so many buffers on each side. */
+static struct sides *choose_guesser(const struct cuts *cuts, size_t least)
+{
+    struct sides *best = cuts->sides[0];
+    for (uint32_t k = 1; k < GUESSERS; k++)
+        if (cuts->sides[k] && sides_best(cuts->sides[k], least) < sides_best(best, least)) best = cuts->sides[k];
+    return best;
+}
+
+/* Until one of a fair size may do; of many buffers, until none that is better comes for as long as that took. The first
+ * portions begin anew mostly, later ones are about what is kept. */
+static void guess(struct cuts *cuts)
+{
+    size_t least = cuts->problem->count / WIDE;
+    uint32_t end = rounds[cuts->round].portions * (is_hard(cuts) ? HARD_GUESSES : 1);
+    uint64_t now = clock_now_ns(), deadline_ns = cuts->deadline_ns;
+    if (deadline_ns > now) deadline_ns = now + (deadline_ns - now) / GUESS_SHARE;
+    double best = INFINITY;
+    for (uint32_t i = 0; i < end; i++) {
+        bool late = i >= rounds[0].portions;
+        for (uint32_t k = 0; k < GUESSERS; k++) {
+            if (!cuts->sides[k]) continue;
+            if (!is_hard(cuts) && sides_any(cuts->sides[k], least)) return;
+            sides_guess(cuts->sides[k], late ? FRESH / 4 : FRESH, late ? AGAIN + 3 * FRESH / 4 : AGAIN, deadline_ns);
+        }
+        double score = sides_best(choose_guesser(cuts, least), least);
+        if (!is_hard(cuts) || !(score < best)) continue;
+        best = score;
+        if (end > 2 * i + PATIENCE) end = 2 * i + PATIENCE;
+    }
+}
+
+/* The most likely of what all have guessed. Of many buffers a thin side leaves the other as hard as the whole. */
+static bool take(struct cuts *cuts, uint64_t height[2])
+{
+    size_t least = is_hard(cuts) && cuts->round + 1 < ROUNDS ? cuts->problem->count / WIDE : 1;
+    return sides_take(choose_guesser(cuts, least), least, cuts->side, height);
+}
+
+static bool begin_round(struct cuts *cuts, struct error *err)
+{
+    uint64_t now = clock_now_ns(), end = cuts->problem->deadline_ns;
+    cuts->deadline_ns = end > now && cuts->problem->effort == 0 ? now + (end - now) / TIME_SHARE : end;
+    for (uint32_t k = 0; k < GUESSERS && (k <= cuts->round || is_hard(cuts)); k++) {
+        if (!cuts->sides[k]) TRY(start_guesser(cuts, k, err));
+        sides_begin(cuts->sides[k]);
+    }
+    return true;
+}
+
 bool cuts_improve(struct cuts *cuts, struct placement *best, uint64_t *charged, uint64_t *nodes, struct error *err)
 {
     uint64_t before = cuts->nodes, height[2];
     cuts->charged = *charged;
     if (!cuts_more(cuts)) return true;
-    uint64_t now = clock_now_ns(), end = cuts->problem->deadline_ns;
-    cuts->deadline_ns = end > now && cuts->problem->effort == 0 ? now + (end - now) / TIME_SHARE : end;
+    TRY(begin_round(cuts, err));
     bool ok = true, twins = false;
-    sides_begin(cuts->sides);
     if (cuts->round == 0) TRY(cut_twins(cuts, height, &twins, err));
     if (twins) ok = try_cut(cuts, height, best, err);
-    for (uint32_t i = 0; ok && i < rounds[cuts->round].portions; i++) {
-        if (best->arena <= cuts->target || sides_any(cuts->sides, cuts->problem->count / WIDE)) break;
-        sides_guess(cuts->sides, FRESH, AGAIN, cuts->deadline_ns);
-    }
+    if (ok && best->arena > cuts->target) guess(cuts);
     for (uint32_t i = 0; ok && i < rounds[cuts->round].tried && best->arena > cuts->target; i++) {
-        if (round_halted(cuts) || !sides_take(cuts->sides, cuts->side, height)) break;
+        if (round_halted(cuts) || !take(cuts, height)) break;
         ok = try_cut(cuts, height, best, err);
     }
     cuts->round++;

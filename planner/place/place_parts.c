@@ -175,15 +175,19 @@ static bool solve_part(struct parts *parts, uint32_t p, const struct place_optio
     return ok;
 }
 
-static bool run_round(struct parts *parts, bool last, struct placement *best, struct error *err)
+/* Where but one part is left it has all that is left. A second try guesses otherwise than the first, which was in vain.
+ */
+static bool run_round(struct parts *parts, uint32_t round, struct placement *best, struct error *err)
 {
     uint32_t left = 0;
     for (uint32_t p = 0; p < parts->count; p++) left += !parts->done[p];
+    bool last = round == ROUNDS || left == 1;
     for (uint32_t p = 0; p < parts->count && left > 0; p++) {
         struct place_options options;
         uint64_t deadline_ns;
         if (parts->done[p]) continue;
         if (!limit(parts, p, last ? left : ROUNDS * left, &options, &deadline_ns)) break;
+        if (!is_side(parts)) options.seed += round - 1;
         TRY(solve_part(parts, p, &options, deadline_ns, best, err));
         if (is_side(parts) && side_fails(parts->top[p], parts->target)) break;
         left--;
@@ -201,7 +205,7 @@ bool parts_improve(const struct problem *problem, const struct place_options *op
     if (ok) {
         measure(&parts, best);
         for (uint32_t round = is_side(&parts) ? ROUNDS : 1; ok && round <= ROUNDS; round++)
-            ok = run_round(&parts, round == ROUNDS, best, err);
+            ok = run_round(&parts, round, best, err);
         best->arena = problem_arena(problem, best->offset);
         *nodes = parts.nodes;
         if (parts.target > least) *bound = parts.target;

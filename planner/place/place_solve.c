@@ -19,6 +19,7 @@
 #define FEW_OF_SIDE  48  /* the same of a side */
 #define SIDE_SHARE   4   /* of what a side has, the exact search may take a fourth */
 #define SEARCH_UNITS 40  /* of a descent: what the exact search has between two rounds of cuts, at first */
+#define FEW_UNITS    12  /* the same of HARD_BUFFERS */
 
 /* How long first fit may try orders before the exact search begins: to the end where that search is of no use, a moment
  * for a few hundred buffers. In buffers placed and not in time, so that the same is found each time. */
@@ -82,7 +83,10 @@ static bool take_turns(const struct problem *problem, const struct place_options
                        struct placement *best, struct place_result *result, struct error *err)
 {
     struct cuts *cuts = cuts_create(problem, options, target, err);
-    uint64_t quota = problem->effort > 0 ? problem->effort / SIDE_SHARE : SEARCH_UNITS, charged = 0;
+    uint64_t quota = problem->effort > 0             ? problem->effort / SIDE_SHARE
+                     : problem->count < HARD_BUFFERS ? SEARCH_UNITS
+                                                     : FEW_UNITS;
+    uint64_t charged = 0;
     quota *= 512 + 2 * (uint64_t)problem->count;
     bool ok = cuts != NULL, last = false, limits = options->nodes > 0;
     while (ok && !last && !is_settled(options, result->lower_bound_bytes, best)) {

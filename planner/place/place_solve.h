@@ -4,6 +4,9 @@
 
 #include "place_problem.h"
 
+/* From so many on guesses of cuts are not soon right, and the exact search is of little use by itself. */
+#define HARD_BUFFERS 600
+
 /* Each improves *best (whose arena is UINT64_MAX at first) and stops early at `target`: what sticks out is placed anew with
  * what is near it (place_patch.c); the fullest window of time comes first (place_core.c). */
 bool patch_improve(const struct problem *problem, uint64_t target, const struct place_options *options,

@@ -45,6 +45,7 @@ struct sides {
     uint64_t *live[2]; /* of each side, by stretch */
     uint64_t height[2];
     size_t buffers[2];
+    uint32_t *queue; /* scratch, strands */
     uint32_t *owner; /* strands, each as often as it has buffers */
     struct cut cuts[KEPT];
     size_t cut_count;
@@ -265,6 +266,61 @@ static bool plant(struct sides *sides)
     return false;
 }
 
+static uint32_t cost_in(const struct sides *sides, const struct cut *cut, uint32_t number)
+{
+    const struct strands *strands = sides->strands;
+    struct event event = {0};
+    for (size_t k = strands->member_start[number]; k < strands->member_start[number + 1]; k++) {
+        uint8_t side = cut->side[strands->members[k].strand];
+        event.bytes[side] += strands->members[k].bytes;
+        event.strands[side]++;
+    }
+    return cost_of(event.bytes[0], event.bytes[1], event.strands[0] > 0, event.strands[1] > 0);
+}
+
+/* An event by its cost. */
+static uint32_t choose_costly(struct sides *sides, const struct cut *cut)
+{
+    uint32_t chosen = 0, sum = 0;
+    for (uint32_t e = 0; e < sides->strands->events; e++) {
+        uint32_t cost = cost_in(sides, cut, e);
+        sum += cost;
+        if (cost > 0 && random_below(&sides->random, sum) < cost) chosen = e;
+    }
+    return chosen;
+}
+
+static void open_members(struct sides *sides, uint32_t event, size_t *count, size_t most)
+{
+    const struct strands *strands = sides->strands;
+    for (size_t k = strands->member_start[event]; k < strands->member_start[event + 1] && *count < most; k++) {
+        uint32_t strand = strands->members[k].strand;
+        if (sides->side[strand] == OPEN) continue;
+        sides->side[strand] = OPEN;
+        sides->queue[(*count)++] = strand;
+    }
+}
+
+/* Opens what is near a costly event: strands that are there, and those that they meet at events. */
+static void open_around(struct sides *sides, const struct cut *cut)
+{
+    const struct strands *strands = sides->strands;
+    size_t count = 0, most = 2 + strands->count / 40 + random_below(&sides->random, (uint32_t)strands->count / 3 + 1);
+    memcpy(sides->side, cut->side, strands->count);
+    open_members(sides, choose_costly(sides, cut), &count, most);
+    for (size_t i = 0; i < count && count < most; i++)
+        for (size_t k = strands->change_start[sides->queue[i]]; k < strands->change_start[sides->queue[i] + 1]; k++)
+            open_members(sides, strands->changes[k].event, &count, most);
+}
+
+/* The better of two. */
+static const struct cut *choose_kept(struct sides *sides)
+{
+    const struct cut *one = &sides->cuts[random_below(&sides->random, (uint32_t)sides->cut_count)];
+    const struct cut *other = &sides->cuts[random_below(&sides->random, (uint32_t)sides->cut_count)];
+    return other->score < one->score ? other : one;
+}
+
 /* Opens some strands of a cut: a part of all, those in a stretch of time, those before or after some time, or a part of
  * one side. */
 static void prune(struct sides *sides, const struct cut *cut)
@@ -291,7 +347,11 @@ void sides_guess(struct sides *sides, uint32_t fresh, uint32_t again, uint64_t d
         if (i < fresh || sides->cut_count == 0) {
             if (!plant(sides)) return;
         } else {
-            prune(sides, &sides->cuts[random_below(&sides->random, (uint32_t)sides->cut_count)]);
+            const struct cut *cut = choose_kept(sides);
+            if (random_next(&sides->random) & 1)
+                open_around(sides, cut);
+            else
+                prune(sides, cut);
         }
         grow(sides);
         keep(sides);
@@ -371,14 +431,28 @@ void sides_begin(struct sides *sides)
     for (size_t i = 0; i < sides->cut_count; i++) sides->cuts[i].now = false;
 }
 
-bool sides_take(struct sides *sides, uint8_t *side, uint64_t height[2])
+static double rate(const struct cut *cut) { return cut->score * (1 + cut->told); }
+
+static struct cut *find_best(struct sides *sides, size_t least)
 {
     struct cut *best = NULL;
     for (size_t i = 0; i < sides->cut_count; i++) {
         struct cut *cut = &sides->cuts[i];
-        if (cut->height[0] + cut->height[1] > sides->target || cut->now) continue;
-        if (!best || cut->score * (1 + cut->told) < best->score * (1 + best->told)) best = cut;
+        if (cut->height[0] + cut->height[1] > sides->target || cut->now || cut->fewer < least) continue;
+        if (!best || rate(cut) < rate(best)) best = cut;
     }
+    return best;
+}
+
+double sides_best(struct sides *sides, size_t least)
+{
+    const struct cut *best = find_best(sides, least);
+    return best ? rate(best) : INFINITY;
+}
+
+bool sides_take(struct sides *sides, size_t least, uint8_t *side, uint64_t height[2])
+{
+    struct cut *best = find_best(sides, least);
     if (!best) return false;
     best->told++;
     best->now = true;
@@ -404,9 +478,10 @@ static bool set_up(struct sides *sides)
     sides->events = mem_alloc(MEM_SEARCH, strands->events, sizeof *sides->events);
     sides->live[0] = mem_alloc(MEM_SEARCH, strands->events, sizeof *sides->live[0]);
     sides->live[1] = mem_alloc(MEM_SEARCH, strands->events, sizeof *sides->live[1]);
+    sides->queue = mem_alloc(MEM_SEARCH, count, sizeof *sides->queue);
     sides->owner = mem_alloc(MEM_SEARCH, sides->problem->count, sizeof *sides->owner);
     bool ok = sides->side && sides->pull && sides->share && sides->luck && sides->events && sides->live[0] &&
-              sides->live[1] && sides->owner;
+              sides->live[1] && sides->queue && sides->owner;
     for (size_t i = 0; i < KEPT; i++) {
         sides->cuts[i].side = mem_alloc(MEM_SEARCH, count, 1);
         sides->cuts[i].score = 1e301;
@@ -445,6 +520,7 @@ void sides_destroy(struct sides *sides)
     mem_free(sides->events);
     mem_free(sides->live[0]);
     mem_free(sides->live[1]);
+    mem_free(sides->queue);
     mem_free(sides->owner);
     for (size_t i = 0; i < KEPT; i++) mem_free(sides->cuts[i].side);
     mem_free(sides);

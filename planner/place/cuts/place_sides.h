@@ -23,12 +23,16 @@ void sides_guess(struct sides *sides, uint32_t fresh, uint32_t again, uint64_t d
 /* Whether one that is new may do, with at least so many buffers on each side. */
 bool sides_any(const struct sides *sides, size_t least);
 
+/* How likely the cut is that would be taken next, with at least so many buffers on each side: small is good, INFINITY
+ * where there is none. */
+double sides_best(struct sides *sides, size_t least);
+
 /* A new round, in which all that is kept may be told again. */
 void sides_begin(struct sides *sides);
 
 /* The most likely cut that may do and has not been told in this round, those of other rounds later: side[] of each buffer
  * is 0 or 1, and the live sums of both sides, at most height[0] and height[1], add up to no more than the target. False
  * where there is none. */
-bool sides_take(struct sides *sides, uint8_t *side, uint64_t height[2]);
+bool sides_take(struct sides *sides, size_t least, uint8_t *side, uint64_t height[2]);
 
 #endif

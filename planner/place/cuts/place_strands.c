@@ -102,11 +102,8 @@ static bool join_at(struct joining *joining, uint32_t event)
     return true;
 }
 
-/* Those of one lifetime, which might as well be one buffer, and then what events say, until they say no more or the
- * problem is halted. */
-static void join(struct joining *joining)
+static void join_lifetimes(struct joining *joining)
 {
-    for (uint32_t i = 0; i < joining->problem->count; i++) joining->parent[i] = i;
     for (uint32_t e = 0; e < joining->events; e++)
         for (size_t k = joining->start[e]; k < joining->start[e + 1]; k++)
             for (size_t j = k + 1; j < joining->start[e + 1]; j++) {
@@ -114,6 +111,11 @@ static void join(struct joining *joining)
                 if (joining->begin[a] == joining->begin[b] && joining->end[a] == joining->end[b])
                     joining->parent[find(joining->parent, b)] = find(joining->parent, a);
             }
+}
+
+/* What events say, until they say no more or the problem is halted. */
+static void join_events(struct joining *joining)
+{
     for (bool more = true; more && !problem_halted(joining->problem);) {
         more = false;
         for (uint32_t e = 0; e < joining->events; e++) more |= join_at(joining, e);
@@ -209,7 +211,8 @@ static void joining_finish(struct joining *joining)
     mem_free(joining->pairs);
 }
 
-bool strands_init(struct strands *strands, const struct problem *problem, uint64_t most_bytes, struct error *err)
+bool strands_init(struct strands *strands, const struct problem *problem, bool by_lifetime, uint64_t most_bytes,
+                  struct error *err)
 {
     size_t count = problem->count;
     struct joining joining = {0};
@@ -228,7 +231,9 @@ bool strands_init(struct strands *strands, const struct problem *problem, uint64
               joining_init(&joining, problem);
     if (ok) {
         number_events(&joining);
-        join(&joining);
+        for (uint32_t i = 0; i < count; i++) joining.parent[i] = i;
+        if (by_lifetime) join_lifetimes(&joining);
+        join_events(&joining);
         strands->events = joining.events;
         number_strands(strands, &joining);
         list_changes(strands, &joining);

@@ -33,9 +33,11 @@ struct strands {
 /* Whether a problem can be looked at: no offsets are given, one alignment, no more than can be gone through often. */
 bool strands_suit(const struct problem *problem);
 
-/* No strands where their profiles would take more than so many bytes. Ended by strands_finish, which takes a zeroed
- * object. On failure it is finished already. */
-bool strands_init(struct strands *strands, const struct problem *problem, uint64_t most_bytes, struct error *err);
+/* Buffers of one lifetime are of one strand, or what events say decides alone: where problems that are mixed count time
+ * in the same way, lifetimes are the same by chance. No strands where their profiles would take more than so many bytes.
+ * Ended by strands_finish, which takes a zeroed object. On failure it is finished already. */
+bool strands_init(struct strands *strands, const struct problem *problem, bool by_lifetime, uint64_t most_bytes,
+                  struct error *err);
 void strands_finish(struct strands *strands);
 
 #endif

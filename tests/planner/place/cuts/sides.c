@@ -1,6 +1,7 @@
 /* Strands against all ways to lay a problem on two sides, and guessed cuts against counting them anew. */
 #include <criterion/criterion.h>
 
+#include <math.h>
 #include <string.h>
 
 #include "mem.h"
@@ -42,13 +43,13 @@ static bool share_lifetimes(const struct place_buffer *buffers, size_t count)
     return false;
 }
 
-static void check_against_all(const struct place_buffer *buffers, size_t count, uint32_t *joined)
+static void check_against_all(const struct place_buffer *buffers, size_t count, bool by_lifetime, uint32_t *joined)
 {
     struct problem problem;
     struct strands strands;
     struct error err = {0};
     begin(&problem, buffers, count);
-    cr_assert(strands_init(&strands, &problem, UINT64_MAX, &err), "%s", err.text);
+    cr_assert(strands_init(&strands, &problem, by_lifetime, UINT64_MAX, &err), "%s", err.text);
     *joined += (uint32_t)(count - strands.count);
     for (uint32_t ones = 0; ones < 1u << count; ones++) {
         if (!balances(buffers, count, ones)) continue;
@@ -60,11 +61,11 @@ static void check_against_all(const struct place_buffer *buffers, size_t count, 
     problem_finish(&problem);
 }
 
-/* What balances on two sides leaves every strand whole; buffers of one lifetime, which are one strand whatever their
- * sizes, are left out. */
+/* What balances on two sides leaves every strand whole, but where buffers of one lifetime are to be one strand whatever
+ * their sizes. */
 Test(place_sides, no_balanced_cut_parts_a_strand)
 {
-    uint32_t joined = 0, tried = 0;
+    uint32_t joined[2] = {0, 0}, tried = 0;
     for (uint32_t seed = 0; seed < 4000; seed++) {
         struct random random = random_begin(seed, RANDOM_SYNTHETIC, 21, 0);
         struct place_buffer buffers[FEW_TILES];
@@ -74,12 +75,14 @@ Test(place_sides, no_balanced_cut_parts_a_strand)
             buffers[i].upper = buffers[i].upper / 64 + 1 - (random_below(&random, 4) > 0);
             if (buffers[i].upper <= buffers[i].lower) buffers[i].upper = buffers[i].lower + 1;
         }
+        check_against_all(buffers, FEW_TILES, false, &joined[0]);
         if (share_lifetimes(buffers, FEW_TILES)) continue;
-        check_against_all(buffers, FEW_TILES, &joined);
+        check_against_all(buffers, FEW_TILES, true, &joined[1]);
         tried++;
     }
     cr_assert_gt(tried, 500, "%d tried", (int)tried);
-    cr_assert_gt(joined, 1000, "%d joined", (int)joined);
+    cr_assert_gt(joined[1], 1000, "%d joined", (int)joined[1]);
+    cr_assert_gt(joined[0], joined[1]);
 }
 
 static uint64_t height_of(const struct place_buffer *buffers, const uint8_t *side, size_t count, uint8_t which)
@@ -106,12 +109,14 @@ static uint32_t check_cuts(const struct place_buffer *buffers, size_t count, uin
     uint64_t height[2];
     uint32_t told = 0;
     begin(&problem, buffers, count);
-    cr_assert(strands_init(&strands, &problem, UINT64_MAX, &err), "%s", err.text);
+    cr_assert(strands_init(&strands, &problem, true, UINT64_MAX, &err), "%s", err.text);
     struct sides *sides = sides_create(&strands, &problem, target, seed, &err);
     cr_assert(sides, "%s", err.text);
-    cr_assert_not(sides_take(sides, side, height));
+    cr_assert_not(sides_take(sides, 1, side, height));
+    cr_assert_eq(sides_best(sides, 1), INFINITY);
     sides_guess(sides, 20, 20, 0);
-    for (bool any = sides_any(sides, 1); sides_take(sides, side, height); told++) {
+    cr_assert_not(sides_take(sides, count, side, height)); /* no cut leaves all buffers on both sides */
+    for (bool any = sides_any(sides, 1); sides_take(sides, 1, side, height); told++) {
         size_t ones = 0;
         for (size_t i = 0; i < count; i++) ones += side[i];
         cr_assert(any && ones > 0 && ones < count);
@@ -121,8 +126,8 @@ static uint32_t check_cuts(const struct place_buffer *buffers, size_t count, uin
         cr_assert_lt(told, 100);
     }
     sides_begin(sides);
-    for (uint32_t again = 0; again < told; again++) cr_assert(sides_take(sides, side, height));
-    cr_assert_not(sides_take(sides, side, height));
+    for (uint32_t again = 0; again < told; again++) cr_assert(sides_take(sides, 1, side, height));
+    cr_assert_not(sides_take(sides, 1, side, height));
     sides_destroy(sides);
     strands_finish(&strands);
     problem_finish(&problem);
