@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "command.h"
 #include "draw.h"
 #include "invertible.h"
 #include "json.h"
@@ -219,8 +220,32 @@ static void print_memory(const struct side *a, const struct side *b, FILE *to)
     print_bytes("lower bound", a->variant->lower_bound_bytes, b->variant->lower_bound_bytes, to);
 }
 
+static uint32_t count_bits(uint32_t bits)
+{
+    uint32_t count = 0;
+    for (; bits; bits &= bits - 1) count++;
+    return count;
+}
+
+/* Names of what is fused are too long for a cell where several are: those that both have are only counted. */
+static void print_fused(uint32_t a, uint32_t b, FILE *to)
+{
+    static const char *const whose[] = {"a alone", "b alone"};
+    const uint32_t only[] = {a & ~b, b & ~a};
+    fprintf(to, "  %-22s %20" PRIu32 " %20" PRIu32 "%s\n", "ways of fusing ops", count_bits(a), count_bits(b),
+            a == b ? "" : "   differs");
+    for (int i = 0; i < 2; i++) {
+        struct text text = {0};
+        if (!only[i]) continue;
+        text_add(&text, "%s: ", whose[i]);
+        plan_report_fused(only[i], &text);
+        page_text(to, 4, 6, &text);
+    }
+}
+
 static void print_cost(const struct side *a, const struct side *b, FILE *to)
 {
+    print_fused(a->plan->lowering, b->plan->lowering, to);
     print_words("recompute", recompute_policy_name(a->plan->recompute), recompute_policy_name(b->plan->recompute), to);
     print_bytes("host memory", a->variant->host_bytes, b->variant->host_bytes, to);
     size_t left = invertible_reconstructed(&a->variant->train), right = invertible_reconstructed(&b->variant->train);
@@ -251,10 +276,11 @@ static void print_table(const struct plan *first, const struct plan *second, con
 }
 
 /* How long planning took says nothing of the plan. */
-static json_t *find_differences(const json_t *a, json_t *b)
+static json_t *find_differences(json_t *a, json_t *b)
 {
     json_t *names = json_array(), *value;
     const char *key;
+    json_object_foreach(a, key, value) if (!json_object_get(b, key)) json_array_append_new(names, json_string(key));
     json_object_foreach(b, key, value)
     {
         if (strcmp(key, "plan_seconds") == 0 || json_equal(json_object_get(a, key), value)) continue;
@@ -303,7 +329,11 @@ static bool tell_both(const struct plan *first, const struct plan *second, const
 
 bool plan_compare(const char *a, const char *b, bool json, FILE *to, struct error *err)
 {
-    const char *paths[2] = {a, b};
+    const char *paths[2] = {options_input(a), options_input(b)};
+    if (strcmp(a, "-") == 0 && strcmp(b, "-") == 0)
+        return error_set(err, ERROR_INPUT, "--compare: both plans are -; standard input holds one");
+    a = paths[0];
+    b = paths[1];
     struct plan *first = plan_read(a, err), *second = first ? plan_read(b, err) : NULL;
     bool ok = second && tell_both(first, second, paths, json, to, err);
     plan_destroy(first);

@@ -360,8 +360,8 @@ bool plan_flags_request(const struct plan_flags *o, const char *model, const str
     request->decode_bytes = o->decode_memory ? o->decode_memory : o->decode_otherwise;
     request->machine = machine;
     /* A run takes one GPU unless it is told to take more. */
-    TRY(host_gpus_parse(o->gpus ? o->gpus : use->gpus, use->found, use->now && !o->gpus ? 1 : HOST_MOST_GPUS, use->now,
-                        machine, err));
+    TRY(host_gpus_parse(o->gpus ? options_input(o->gpus) : use->gpus, use->found,
+                        use->now && !o->gpus ? 1 : HOST_MOST_GPUS, use->now, machine, err));
     TRY(parse_reduce_memory(o, request, err));
     if (machine->devices[0].kind != DEVICE_CPU && o->decode_memory)
         return error_set(

@@ -65,12 +65,17 @@ static void print_recomputed(const struct plan *plan, FILE *to)
     page_row_text(to, "recomputed", &text);
 }
 
+void plan_report_fused(uint32_t lowering, struct text *text)
+{
+    for (unsigned bit = 0, count = 0; bit < LOWERINGS; bit++)
+        if (lowering >> bit & 1) text_add(text, "%s%s", count++ ? ", " : "", graph_lowering_name(bit));
+}
+
 static void print_fused(const struct plan *plan, FILE *to)
 {
     struct text text = {0};
     if (!plan->lowering) return;
-    for (unsigned bit = 0, count = 0; bit < LOWERINGS; bit++)
-        if (plan->lowering >> bit & 1) text_add(&text, "%s%s", count++ ? ", " : "", graph_lowering_name(bit));
+    plan_report_fused(plan->lowering, &text);
     page_row_text(to, "fused", &text);
 }
 

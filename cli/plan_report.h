@@ -16,6 +16,8 @@
 struct plan_engines;
 struct torch_forecast;
 
+struct text;
+
 struct plan_report {
     const struct plan *plan;
     const struct machine *machine;     /* NULL = how devices are joined is not told */
@@ -46,6 +48,8 @@ struct plan_report {
 void plan_report_print(const struct plan_report *report, FILE *to);
 /* Why it fits or not; stages, kinds of ops and what dominates the peak. ERROR_MEMORY. */
 bool plan_report_explain(const struct plan_report *report, FILE *to, struct error *err);
+/* The names of the ways of fusing ops (bits of enum graph_lowering), after what text holds. */
+void plan_report_fused(uint32_t lowering, struct text *text);
 /* One JSON object, the caller's, of the keys in docs/formats.md; NULL: ERROR_MEMORY. */
 json_t *plan_report_object(const struct plan_report *report, struct error *err);
 /* The same as text. ERROR_MEMORY. */

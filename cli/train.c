@@ -265,6 +265,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
     struct option_spec specs[MOST_FLAGS];
     size_t words, count = list_options(c, specs);
     TRY(options_parse(argc, argv, specs, count, word, 1, &words, err));
+    *word = options_input(*word);
     o->tf32 = c->flags.tf32;
     c->saves = o->save_folder != NULL;
     if (words == 0) return error_set(err, ERROR_INPUT, "a plan file or a model is wanted; --help shows the usage");

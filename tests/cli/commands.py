@@ -14,7 +14,8 @@ checked = [0]
 
 
 def run(*words, **options):
-    options = {'stdin': subprocess.DEVNULL, 'timeout': 120, 'capture_output': True, 'text': True, **options}
+    given = {} if 'input' in options else {'stdin': subprocess.DEVNULL}
+    options = {**given, 'timeout': 120, 'capture_output': True, 'text': True, **options}
     return subprocess.run([FATHOM, *map(str, words)], **options)
 
 

@@ -11,6 +11,17 @@ from xml.etree import ElementTree
 from commands import FATHOM, checked, expect, failures, finish, refused, run, write
 
 
+def check_pipes():
+    """Plans and devices through pipes: - is standard input."""
+    devices = accepted(['devices', '--gpus', '2xtitan-x', '-o', '-']).stdout
+    plan = accepted(['plan', 'resnet-20', '--gpus', '-', '-o', '-'], input=devices).stdout
+    expect(len(json.loads(plan)['devices']) == 2, 'the plan is for the devices of the pipe')
+    for command in (['plan', 'resnet-20', '--gpus', '-'], ['train', '-', '--data', 'none'], ['plan', '--compare', '-', 'none.json']):
+        refused(command, '/dev/stdin', 'not JSON', input='{"version": 1,')
+        refused(command, '/dev/stdin', input='')
+    refused(['plan', '--compare', '-', '-'], '--compare', 'standard input')
+
+
 def check_plan(folder):
     refused(['plan', 'resnet-7'], 'resnet-7')
     refused(['plan', 'resnet-1000', '--batch', 128, '--gpus', 'cpu'], 'resnet-1000', '1001')
@@ -33,6 +44,7 @@ def check_plan(folder):
                 ' that have images for every device' if parts == '130' else 'parts; ')
     refused(['plan', 'resnet-20', '--batch', '99999999999999999999'], '--batch')
     refused(['plan', 'resnet-20', '--gpus', 'titan-y'], 'titan-y', 'titan-x')
+    check_pipes()
     refused(['plan', 'resnet-20', '--gpus', '0x12GiB'], '--gpus')
     refused(['plan', 'resnet-20', '--gpus', '2x'], '--gpus')
     refused(['plan', 'resnet-20', '--gpus', folder / 'none.json'], 'none.json')

@@ -580,6 +580,34 @@ Test(cli_plan, compares_plan_files)
     cr_assert_eq(rmdir(folder), 0);
 }
 
+/* What one side fuses and the other does not is named, in JSON too, where the key may lack on either side. */
+Test(cli_plan, compares_what_is_fused)
+{
+    char folder[] = "/tmp/fathom-compare-XXXXXX", arguments[256];
+    cr_assert(mkdtemp(folder));
+    snprintf(arguments, sizeof arguments, "plan resnet-20 --gpus cpu -o %s/a.json", folder);
+    cr_assert_eq(cli_run(arguments)->code, 0);
+    snprintf(arguments, sizeof arguments, "plan resnet-20 --gpus cpu --fuse none -o %s/b.json", folder);
+    cr_assert_eq(cli_run(arguments)->code, 0);
+    for (int turned = 0; turned < 2; turned++) {
+        snprintf(arguments, sizeof arguments, "plan --compare %s/%s %s/%s", folder, turned ? "b.json" : "a.json",
+                 folder, turned ? "a.json" : "b.json");
+        const struct cli_run *run = cli_run(arguments);
+        cr_expect(row_ends(run->out, "ways of fusing ops", "differs"), "%s", run->out);
+        cr_expect(strstr(run->out, turned ? "    b alone: " : "    a alone: "), "%s", run->out);
+        expect_narrow(arguments);
+        strcat(arguments, " --json");
+        json_t *both = run_json(arguments, 0), *name;
+        size_t i, found = 0;
+        json_array_foreach(json_object_get(both, "differs"), i, name) found +=
+            strcmp(json_string_value(name), "fused") == 0;
+        cr_expect_eq(found, 1);
+        json_decref(both);
+    }
+    snprintf(arguments, sizeof arguments, "rm -r %s", folder);
+    cr_assert_eq(system(arguments), 0);
+}
+
 Test(cli_devices, lists_and_writes)
 {
     json_t *root = run_json("devices --json", 0);
