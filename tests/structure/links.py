@@ -10,6 +10,7 @@ import sys
 LINK = re.compile(r'\[[^\]]*\]\(([^)\s]+)\)')
 FENCED = re.compile(r'^```.*?^```', re.S | re.M)
 SOURCE_FILE = re.compile(r'(?<![\w/.~*-])((?:[\w*.-]+/)*[\w*-]+\.(?:c|h|cu|cpp|py|md|sh))(?![\w/(])')
+MADE = ('runs',)  # by runs, not of the sources
 OUTSIDE = ('mpi.h', 'nccl.h')
 IN_FOLDER = r'(?<![\w/.~$-])((?:{})/[\w/*.-]*[\w/*])'
 
@@ -18,7 +19,8 @@ def tree(root):
     """All files and folders of the checkout, relative to it; what is built and what is run is left out."""
     found = []
     for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(('build', '.git', '.cuda')) and (name != 'runs' or folder != str(root))]
+        if folder == str(root):
+            folders[:] = [name for name in folders if not name.startswith(('build', '.git', '.cuda')) and name not in MADE]
         found += [os.path.relpath(os.path.join(folder, name), root) for name in folders + files]
     return found
 
@@ -41,6 +43,15 @@ def wrong_links(root, document, text):
             yield f'a link to {target}, and no heading there reads so'
 
 
+def parts_not_found(text):
+    """A long document begins with links to its parts."""
+    linked = {target[1:] for target in LINK.findall(text) if target.startswith('#')}
+    parts = re.findall(r'^## .*$', FENCED.sub('', text), re.M) if text.count('\n') > 400 else []
+    for part in parts:
+        if not headings(part) <= linked:
+            yield f'no link to its part "{part[3:]}"'
+
+
 def wrong_paths(known, text):
     tops = {path.split('/')[0] for path in known if '/' in path}
     in_folder = re.compile(IN_FOLDER.format('|'.join(sorted(map(re.escape, tops)))))
@@ -48,7 +59,7 @@ def wrong_paths(known, text):
         path = path.rstrip('/.')
         forms = (path, '*/' + path, f'tests/{path}.c', f'tests/{path}.py')
         if path not in OUTSIDE and not any(fnmatch.fnmatch(name, form) for name in known for form in forms):
-            yield f'{path}, which does not exist'
+            yield f'a word of {path}, which does not exist'
 
 
 def main():
@@ -58,13 +69,14 @@ def main():
     for document in [root / 'README.md', *sorted((root / 'docs').glob('*.md'))]:
         text = document.read_text()
         named += len(LINK.findall(text)) + len(SOURCE_FILE.findall(text))
-        found = [*wrong_links(root, document, text), *wrong_paths(known, text)]
-        faults += [f'{document.relative_to(root)} names {fault}' for fault in found]
+        found = [*wrong_links(root, document, text), *parts_not_found(text), *wrong_paths(known, text)]
+        faults += [f'{document.relative_to(root)} has {fault}' for fault in found]
     # The same on a page with one fault of each kind.
     page = 'See [one](docs/none.md), [two](docs/guide.md#no-such-part), `planner/none/` and `none/gather.c`; not plan.json.'
-    seen = [*wrong_links(root, root / 'README.md', page), *wrong_paths(known, page)]
-    if len(seen) != 5:  # docs/none.md as a link and as a path
-        faults.append(f'{len(seen)} faults were seen on a page with 5: {seen}')
+    page += '\n## A part\n' + '\n' * 400
+    seen = [*wrong_links(root, root / 'README.md', page), *parts_not_found(page), *wrong_paths(known, page)]
+    if len(seen) != 6:  # docs/none.md as a link and as a path
+        faults.append(f'{len(seen)} faults were seen on a page with 6: {seen}')
     print('\n'.join(faults) or f'{named} files and links are there')
     return 1 if faults else 0
 
