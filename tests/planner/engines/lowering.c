@@ -7,7 +7,7 @@
 #include "engines_kit.h"
 
 /* The GPUs that the program is to run on first. */
-static const char *const devices[] = {"h200", "h100", "a100-80gb", "rtx-4090", "t4"};
+static const char *const devices[] = {"h200", "h100", "a100-80gb", "rtx-4090", "t4", "b200"};
 /* Units with one and with three convolutions, before and after their normalisation. */
 static const char *const models[] = {"resnet-20", "resnet-29", "resnet-50"};
 static const uint32_t batches[] = {128, 128, 256}; /* the papers' */
