@@ -2,41 +2,15 @@
 #include <math.h>
 #include <string.h>
 
+#include "broken_kit.h"
 #include "mem.h"
 #include "planner_kit.h"
 #include "sharing.h"
 #include "verify.h"
 
-static void expect(struct plan *plan, enum verify_fault wanted)
-{
-    enum verify_fault fault = VERIFY_OK;
-    struct error err = {0};
-    cr_assert_not(plan_verify(plan, &fault, &err), "a broken plan verified; %s was expected",
-                  verify_fault_name(wanted));
-    cr_assert_eq(fault, wanted, "found %s instead of %s: %s", verify_fault_name(fault), verify_fault_name(wanted),
-                 err.text);
-    cr_assert_eq(err.kind, ERROR_INPUT);
-    cr_assert_gt(strlen(err.text), 40);
-    plan_destroy(plan);
-}
-
-static struct plan *sound(void)
-{
-    return kit_make(.model = "resnet-20", .batch = 16, .gpus = "2x16GiB", .recompute = RECOMPUTE_ELEMENTWISE);
-}
-
 static const struct tensor *origin_of(const struct plan *plan, uint32_t tensor)
 {
     return &plan->variants[0].graph->tensors[plan->variants[0].train.tensors[tensor].origin];
-}
-
-static uint32_t find_op(const struct plan *plan, enum op_kind kind, enum op_pass pass)
-{
-    const struct plan_program *program = &plan->variants[0].train;
-    for (uint32_t i = 0; i < program->op_count; i++)
-        if (program->ops[i].pass == pass && plan->variants[0].graph->ops[program->ops[i].op].kind == kind) return i;
-    cr_assert_fail("no such op");
-    return 0;
 }
 
 static void remove_op(struct plan_program *program, uint32_t op)
@@ -139,7 +113,7 @@ Test(broken, early_reuse)
     struct plan_tensor *kept = &variant->train.tensors[variant->train.ops[0].out[0]];
     cr_assert_eq(kept->class, MEMORY_KEPT);
     kept->last = 1;
-    uint32_t later = find_op(plan, OP_ADD, PASS_FORWARD) + 8;
+    uint32_t later = find_op(plan, OP_ADD, PASS_FORWARD, 0) + 8;
     struct plan_tensor *moved = &variant->train.tensors[variant->train.ops[later].out[0]];
     cr_assert_eq(moved->bytes, kept->bytes);
     moved->offset = kept->offset;
@@ -165,7 +139,7 @@ Test(broken, missing_recompute)
     struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "80GiB", .recompute = RECOMPUTE_ELEMENTWISE,
                                  .sharing = SHARING_NONE);
     struct plan_program *program = &plan->variants[0].train;
-    uint32_t again = find_op(plan, OP_BN, PASS_RECOMPUTE);
+    uint32_t again = find_op(plan, OP_BN, PASS_RECOMPUTE, 0);
     remove_op(program, again);
     expect(plan, VERIFY_MISSING);
 }
@@ -173,13 +147,13 @@ Test(broken, missing_recompute)
 Test(broken, swapped_operands)
 {
     struct plan *plan = sound();
-    struct plan_op *add = &plan->variants[0].train.ops[find_op(plan, OP_ADD, PASS_FORWARD)];
+    struct plan_op *add = &plan->variants[0].train.ops[find_op(plan, OP_ADD, PASS_FORWARD, 0)];
     uint32_t a = add->in[0];
     add->in[0] = add->in[1];
     add->in[1] = a;
     expect(plan, VERIFY_OPERAND);
     plan = sound();
-    plan->variants[0].train.ops[find_op(plan, OP_CONV, PASS_FORWARD)].in[4] = 0;
+    plan->variants[0].train.ops[find_op(plan, OP_CONV, PASS_FORWARD, 0)].in[4] = 0;
     expect(plan, VERIFY_OPERAND);
 }
 
@@ -189,7 +163,7 @@ Test(broken, missing_op)
     remove_op(&plan->variants[0].train, (uint32_t)plan->variants[0].train.op_count - 1);
     expect(plan, VERIFY_ORDER);
     plan = sound();
-    remove_op(&plan->variants[0].train, find_op(plan, OP_ALL_REDUCE, PASS_COMM));
+    remove_op(&plan->variants[0].train, find_op(plan, OP_ALL_REDUCE, PASS_COMM, 0));
     expect(plan, VERIFY_ORDER);
 }
 
@@ -197,7 +171,7 @@ Test(broken, order_of_the_update)
 {
     struct plan *plan = sound();
     struct plan_program *program = &plan->variants[0].train;
-    uint32_t reduce = find_op(plan, OP_ALL_REDUCE, PASS_COMM), update = find_op(plan, OP_UPDATE, PASS_UPDATE);
+    uint32_t reduce = find_op(plan, OP_ALL_REDUCE, PASS_COMM, 0), update = find_op(plan, OP_UPDATE, PASS_UPDATE, 0);
     struct plan_op swap = program->ops[reduce];
     program->ops[reduce] = program->ops[update];
     program->ops[update] = swap;
@@ -213,14 +187,14 @@ Test(broken, order_around_the_loss_scale)
                                      .micro_batches = i < 2 ? 1 : 2);
         cr_assert(plan_verify(plan, NULL, NULL));
         struct plan_program *program = &plan->variants[0].train;
-        uint32_t a = find_op(plan, pairs[i % 2][0], PASS_UPDATE), b = find_op(plan, pairs[i % 2][1], PASS_UPDATE);
+        uint32_t a = find_op(plan, pairs[i % 2][0], PASS_UPDATE, 0), b = find_op(plan, pairs[i % 2][1], PASS_UPDATE, 0);
         struct plan_op swap = program->ops[a];
         program->ops[a] = program->ops[b];
         program->ops[b] = swap;
         expect(plan, VERIFY_ORDER);
     }
     struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB", .dtype = DTYPE_F16);
-    remove_op(&plan->variants[0].train, find_op(plan, OP_GRADIENT_CHECK, PASS_UPDATE));
+    remove_op(&plan->variants[0].train, find_op(plan, OP_GRADIENT_CHECK, PASS_UPDATE, 0));
     expect(plan, VERIFY_ORDER);
 }
 
@@ -230,7 +204,7 @@ Test(broken, passes)
     plan->variants[0].train.ops[0].pass = PASS_RECOMPUTE;
     expect(plan, VERIFY_ORDER);
     plan = sound();
-    plan->variants[0].train.ops[find_op(plan, OP_BN, PASS_RECOMPUTE)].pass = PASS_FORWARD;
+    plan->variants[0].train.ops[find_op(plan, OP_BN, PASS_RECOMPUTE, 0)].pass = PASS_FORWARD;
     expect(plan, VERIFY_ORDER);
     plan = sound();
     plan->variants[0].evaluate.ops[0].pass = PASS_FORWARD;
@@ -264,7 +238,7 @@ Test(broken, reduction_given_up_before_it_ends)
 {
     struct plan *plan = sound();
     struct plan_program *program = &plan->variants[0].train;
-    uint32_t reduce = find_op(plan, OP_ALL_REDUCE, PASS_COMM);
+    uint32_t reduce = find_op(plan, OP_ALL_REDUCE, PASS_COMM, 0);
     program->tensors[program->ops[reduce].in[0]].last = reduce;
     for (uint32_t t = 0; t < program->tensor_count; t++)
         if (program->tensors[t].origin != NO_TENSOR && origin_of(plan, t)->class == CLASS_GRADIENT)
@@ -291,7 +265,7 @@ Test(broken, scratch_on_the_communication_stream)
 {
     struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "2x16GiB");
     struct plan_program *program = &plan->variants[0].train;
-    uint32_t reduce = find_op(plan, OP_ALL_REDUCE, PASS_COMM), conv = find_op(plan, OP_CONV, PASS_FORWARD);
+    uint32_t reduce = find_op(plan, OP_ALL_REDUCE, PASS_COMM, 0), conv = find_op(plan, OP_CONV, PASS_FORWARD, 0);
     cr_assert_neq(program->ops[conv].workspace, NO_TENSOR);
     program->ops[reduce].workspace = program->ops[conv].workspace;
     expect(plan, VERIFY_ORDER);
@@ -310,12 +284,6 @@ static void take_second_variant(struct plan *plan, struct plan *other)
     plan->devices[1] = other->devices[1];
     other->devices[1] = device;
     plan_destroy(other);
-}
-
-static struct plan *divided(uint32_t micro_batches, bool sync_bn)
-{
-    return kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB,24GiB", .micro_batches = micro_batches,
-                    .sync_bn = sync_bn);
 }
 
 Test(broken, devices_that_meet_a_different_number_of_times)
@@ -391,14 +359,14 @@ static struct plan *unequal(uint64_t bucket_bytes, uint32_t micro_batches)
 Test(broken, devices_that_wait_for_each_other)
 {
     struct plan *plan = unequal(256 << 10, 2);
-    struct plan_op *reduce = &plan->variants[1].train.ops[find_op(plan, OP_ALL_REDUCE, PASS_COMM)];
+    struct plan_op *reduce = &plan->variants[1].train.ops[find_op(plan, OP_ALL_REDUCE, PASS_COMM, 0)];
     cr_assert_eq(reduce[1].pass, PASS_COMM);
     struct plan_op first = reduce[0];
     reduce[0] = reduce[1];
     reduce[1] = first;
     expect(plan, VERIFY_ORDER);
     plan = unequal(256 << 10, 1);
-    plan->variants[1].train.ops[find_op(plan, OP_ALL_REDUCE, PASS_COMM)].stream = 0;
+    plan->variants[1].train.ops[find_op(plan, OP_ALL_REDUCE, PASS_COMM, 0)].stream = 0;
     expect(plan, VERIFY_ORDER);
 }
 
@@ -451,7 +419,7 @@ Test(broken, an_activation_in_what_lies_apart)
 {
     struct plan *plan = apart(DTYPE_F32);
     struct plan_variant *variant = &plan->variants[0];
-    uint32_t conv = find_op(plan, OP_CONV, PASS_FORWARD);
+    uint32_t conv = find_op(plan, OP_CONV, PASS_FORWARD, 0);
     struct plan_tensor *y = &variant->train.tensors[variant->train.ops[conv].out[0]];
     y->offset = variant->arena_bytes - plan_apart_bytes(variant->graph) - PLAN_ALIGN;
     expect(plan, VERIFY_RANGE);
@@ -538,7 +506,7 @@ static struct plan *reconstructing(uint32_t *op)
                                  .reconstruct = true);
     struct error err = {0};
     cr_assert(plan_verify(plan, NULL, &err), "%s", err.text);
-    *op = find_op(plan, OP_ADD, PASS_RECONSTRUCT);
+    *op = find_op(plan, OP_ADD, PASS_RECONSTRUCT, 0);
     return plan;
 }
 
@@ -608,205 +576,4 @@ Test(broken, reconstructs_from_a_stale_sum)
     uint32_t by = at - 1;
     program->tensors[program->ops[by].out[0]].offset = sum->offset;
     expect(plan, VERIFY_OVERLAP);
-}
-
-/* ---- What a plan says of itself ---- */
-
-static void expect_figure(struct plan *plan, const char *field)
-{
-    enum verify_fault fault = VERIFY_OK;
-    struct error err = {0};
-    cr_assert_not(plan_verify(plan, &fault, &err), "a false %s verified", field);
-    cr_assert_eq(fault, VERIFY_FIGURE, "found %s for %s: %s", verify_fault_name(fault), field, err.text);
-    cr_assert(strstr(err.text, field), "%s is not named: %s", field, err.text);
-    plan_destroy(plan);
-}
-
-Test(broken, says_that_no_smaller_arena_exists)
-{
-    struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB", .sharing = SHARING_NONE);
-    cr_assert_gt(plan->variants[0].arena_bytes, plan->variants[0].lower_bound_bytes);
-    cr_assert_not(plan->variants[0].proved_optimal);
-    plan->variants[0].proved_optimal = true;
-    expect_figure(plan, "proved_optimal");
-    plan = sound();
-    cr_assert(plan->variants[0].proved_optimal);
-    plan->variants[0].proved_optimal = false;
-    expect_figure(plan, "proved_optimal");
-}
-
-/* A tensor that is declared to live on after its last reader raises the bound to the arena's size. */
-Test(broken, lives_longer_than_it_is_used)
-{
-    struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB", .sharing = SHARING_NONE);
-    struct plan_program *program = &plan->variants[0].train;
-    struct plan_tensor *output = &program->tensors[program->ops[find_op(plan, OP_CONV, PASS_FORWARD)].out[0]];
-    cr_assert_lt(output->last + 1, program->op_count);
-    output->last++;
-    expect(plan, VERIFY_RANGE);
-    plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB", .sharing = SHARING_NONE);
-    program = &plan->variants[0].train;
-    output = &program->tensors[program->ops[find_op(plan, OP_ADD, PASS_FORWARD)].out[0]];
-    output->first--;
-    expect(plan, VERIFY_RANGE);
-    plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB", .sharing = SHARING_NONE);
-    program = &plan->variants[0].train;
-    uint32_t user = find_op(plan, OP_CONV, PASS_FORWARD);
-    cr_assert_neq(program->ops[user].workspace, NO_TENSOR);
-    program->ops[user].workspace = NO_TENSOR; /* and nobody touches it any more */
-    expect(plan, VERIFY_RANGE);
-}
-
-Test(broken, sizes_beyond_the_last_tensor)
-{
-    struct plan *plan = sound();
-    plan->variants[0].arena_bytes += PLAN_ALIGN;
-    plan->variants[0].classes[MEMORY_TRANSIENT] += PLAN_ALIGN;
-    expect_figure(plan, "arena_bytes");
-    plan = sound();
-    plan->variants[0].host_bytes = PLAN_ALIGN;
-    expect_figure(plan, "host_bytes");
-}
-
-/* What is kept is called transient: the picture of where memory goes would be another. */
-Test(broken, tensors_of_another_class)
-{
-    struct plan *plan = sound();
-    struct plan_program *program = &plan->variants[0].train;
-    program->tensors[program->ops[0].out[0]].class = MEMORY_TRANSIENT;
-    expect_figure(plan, "class");
-    plan = sound();
-    plan->variants[0].evaluate.tensors[0].class = MEMORY_INPUT;
-    expect_figure(plan, "class");
-}
-
-Test(broken, says_that_less_runs_again)
-{
-    struct plan *plan = kit_make(.model = "resnet-110", .batch = 64, .gpus = "512MiB", .micro_batches = 1);
-    cr_assert_eq(plan->recompute, RECOMPUTE_BUDGET);
-    cr_assert_gt(plan->variants[0].recomputed_convolutions, 0);
-    plan->variants[0].recomputed_convolutions = 0;
-    expect_figure(plan, "recomputed_convolutions");
-    plan = kit_make(.model = "resnet-110", .batch = 64, .gpus = "512MiB", .micro_batches = 1);
-    plan->recompute = RECOMPUTE_ELEMENTWISE;
-    expect_figure(plan, "recompute");
-    plan = sound();
-    plan->variants[0].extra_flops_fraction *= 0.999;
-    expect_figure(plan, "extra_flops_fraction");
-    plan = sound();
-    plan->variants[0].extra_flops_fraction = NAN;
-    expect_figure(plan, "extra_flops_fraction");
-    plan = sound();
-    plan->recompute = RECOMPUTE_NONE;
-    expect_figure(plan, "recompute");
-    plan = sound();
-    plan->recompute_budget_bytes = 1;
-    expect_figure(plan, "recompute_budget_bytes");
-    plan =
-        kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB", .recompute = RECOMPUTE_BUDGET, .budget = 1u << 30);
-    plan->recompute_budget_bytes = plan->variants[0].arena_bytes - 1;
-    expect_figure(plan, "recompute_budget_bytes");
-    plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB");
-    cr_assert_eq(plan->variants[0].extra_flops_fraction, 0);
-    plan->variants[0].extra_time_fraction = 0.1;
-    expect_figure(plan, "extra_time_fraction");
-}
-
-Test(broken, says_that_it_fits_or_not)
-{
-    struct plan *plan = sound();
-    plan->fits = false;
-    expect_figure(plan, "fits");
-}
-
-Test(broken, says_what_normalisation_sees)
-{
-    struct plan *plan = sound();
-    cr_assert(plan->changes_bn);
-    plan->changes_bn = false;
-    expect_figure(plan, "changes_bn");
-    plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "16GiB");
-    plan->changes_bn = true;
-    expect_figure(plan, "changes_bn");
-    plan = kit_make(.model = "vgg-a", .image_size = 32, .batch = 16, .gpus = "2x16GiB");
-    cr_assert_not(plan->changes_bn);
-    plan->changes_bn = true;
-    expect_figure(plan, "changes_bn");
-}
-
-/* Times are predicted from more than a plan holds; what cannot be is refused. */
-Test(broken, times_that_cannot_be)
-{
-    static const double wrong[] = {-1, NAN, INFINITY, 1e300};
-    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        struct plan *plan = sound();
-        plan->step_seconds = wrong[i];
-        expect_figure(plan, "step_seconds");
-        plan = sound();
-        plan->plan_seconds = wrong[i];
-        expect_figure(plan, "plan_seconds");
-        plan = sound();
-        plan->variants[0].compute_seconds = wrong[i];
-        expect_figure(plan, "compute_seconds");
-        plan = sound();
-        plan->variants[0].bound_seconds = wrong[i];
-        expect_figure(plan, "bound_seconds");
-        plan = sound();
-        plan->variants[0].extra_time_fraction = wrong[i];
-        expect_figure(plan, "extra_time_fraction");
-    }
-    struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "titan-x");
-    cr_assert_gt(plan->step_seconds, 0);
-    plan->step_seconds = plan->variants[0].compute_seconds / 2;
-    expect_figure(plan, "step_seconds");
-    plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "titan-x");
-    plan->variants[0].compute_seconds = 0;
-    expect_figure(plan, "step_seconds");
-}
-
-Test(broken, is_faster_than_its_bound)
-{
-    struct plan *plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "titan-x");
-    struct error err = {0};
-    plan->variants[0].bound_seconds = plan->variants[0].compute_seconds;
-    cr_expect(plan_verify(plan, NULL, &err), "%s", err.text);
-    plan->variants[0].bound_seconds *= 1.001;
-    expect_figure(plan, "bound_seconds");
-}
-
-/* A host's process holds the loader's batches: another kind of device has another sum. */
-Test(broken, devices_of_another_kind)
-{
-    struct plan *plan = sound();
-    plan->devices[0].spec.kind = plan->devices[1].spec.kind = DEVICE_CPU;
-    expect(plan, VERIFY_SIZE);
-    plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "2xcpu");
-    plan->devices[0].spec.kind = plan->devices[1].spec.kind = DEVICE_GPU;
-    expect(plan, VERIFY_SIZE);
-    plan = sound();
-    plan->devices[1].spec.kind = DEVICE_CPU;
-    expect_figure(plan, "kind");
-    plan = kit_make(.model = "resnet-20", .batch = 16, .gpus = "2xcpu");
-    plan->devices[1].classes[MEMORY_INPUT] += 64;
-    plan->devices[1].peak_bytes += 64;
-    expect(plan, VERIFY_SIZE);
-}
-
-Test(broken, sums_that_overflow)
-{
-    struct plan *plan = sound();
-    plan->devices[0].spec.op_bytes = UINT64_C(1) << 63;
-    expect(plan, VERIFY_SIZE);
-    plan = sound();
-    plan->devices[0].spec.context_bytes = UINT64_MAX;
-    expect(plan, VERIFY_SIZE);
-}
-
-Test(broken, a_variant_that_no_device_runs)
-{
-    struct plan *plan = divided(1, false), *equal = kit_make(.model = "resnet-20", .batch = 16, .gpus = "2x16GiB");
-    cr_assert_eq(equal->devices[1].images, 8);
-    plan->devices[1] = plan->devices[0];
-    expect(plan, plan->devices[0].images == 8 ? VERIFY_RANGE : VERIFY_SIZE);
-    plan_destroy(equal);
 }

@@ -4,39 +4,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "broken_kit.h"
 #include "lower.h"
-#include "planner_kit.h"
 #include "plan_file.h"
 #include "sharing.h"
-#include "verify.h"
-
-static void expect(struct plan *plan, enum verify_fault wanted)
-{
-    enum verify_fault fault = VERIFY_OK;
-    struct error err = {0};
-    cr_assert_not(plan_verify(plan, &fault, &err), "a broken plan verified; %s was expected",
-                  verify_fault_name(wanted));
-    cr_expect_eq(fault, wanted, "found %s instead of %s: %s", verify_fault_name(fault), verify_fault_name(wanted),
-                 err.text);
-    plan_destroy(plan);
-}
 
 /* In which convolutions and BN_APPLYs run again. */
-static struct plan *sound(void)
+static struct plan *sound_lowered(void)
 {
     struct plan *plan = kit_make(.model = "resnet-56", .unit = UNIT_PREACT + 1, .batch = 16, .gpus = "2x16GiB",
                                  .recompute = RECOMPUTE_BUDGET, .budget = 20000000, .lowering = LOWER_ALL);
     cr_assert(plan_verify(plan, NULL, NULL));
     return plan;
-}
-
-static uint32_t find_op(const struct plan *plan, enum op_kind kind, enum op_pass pass, uint32_t from)
-{
-    const struct plan_program *program = &plan->variants[0].train;
-    for (uint32_t i = from; i < program->op_count; i++)
-        if (program->ops[i].pass == pass && plan->variants[0].graph->ops[program->ops[i].op].kind == kind) return i;
-    cr_assert_fail("no such op");
-    return 0;
 }
 
 static struct plan_op *op_at(struct plan *plan, uint32_t i) { return &plan->variants[0].train.ops[i]; }
@@ -48,7 +27,7 @@ static const struct op *graph_op_at(const struct plan *plan, uint32_t i)
 
 Test(lowered_broken, another_lowering)
 {
-    struct plan *plan = sound();
+    struct plan *plan = sound_lowered();
     plan->lowering = LOWER_ALL & ~LOWER_ADD;
     expect(plan, VERIFY_HASH);
 }
@@ -56,7 +35,7 @@ Test(lowered_broken, another_lowering)
 /* A convolution that runs again and writes its sums once more, over what others may hold by then. */
 Test(lowered_broken, sums_written_again)
 {
-    struct plan *plan = sound();
+    struct plan *plan = sound_lowered();
     uint32_t again = find_op(plan, OP_CONV, PASS_RECOMPUTE, 0), first = 0;
     while (op_at(plan, first)->op != op_at(plan, again)->op) first++;
     cr_assert_eq(op_at(plan, again)->out[1], NO_TENSOR);
@@ -67,7 +46,7 @@ Test(lowered_broken, sums_written_again)
 
 Test(lowered_broken, sums_not_written)
 {
-    struct plan *plan = sound();
+    struct plan *plan = sound_lowered();
     uint32_t conv = find_op(plan, OP_CONV, PASS_FORWARD, 0);
     op_at(plan, conv)->out[1] = NO_TENSOR;
     expect(plan, VERIFY_RANGE);
@@ -76,7 +55,7 @@ Test(lowered_broken, sums_not_written)
 /* Statistics are made once: made again they would move the running ones twice. */
 Test(lowered_broken, statistics_made_again)
 {
-    struct plan *plan = sound();
+    struct plan *plan = sound_lowered();
     uint32_t again = find_op(plan, OP_CONV, PASS_RECOMPUTE, 0),
              finalize = find_op(plan, OP_BN_FINALIZE, PASS_FORWARD, 0);
     struct plan_op *op = op_at(plan, again);
@@ -87,7 +66,7 @@ Test(lowered_broken, statistics_made_again)
 
 Test(lowered_broken, another_norm)
 {
-    struct plan *plan = sound();
+    struct plan *plan = sound_lowered();
     uint32_t conv = find_op(plan, OP_CONV, PASS_FORWARD, 20);
     uint8_t norm = conv_operands(graph_op_at(plan, conv)).norm;
     cr_assert_neq(norm, NO_OPERAND);
