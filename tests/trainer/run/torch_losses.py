@@ -1,5 +1,5 @@
-"""Losses of a small net's first steps, by every optimizer, are those of PyTorch's float64 (2.15; bench/peer/learning.py) from the same
-weights and images. One ReLU that opens by rounding is 1e-4 of them."""
+"""Losses of a small net's first steps, by every optimizer and by several options at a time, are those of PyTorch's float64 (2.15;
+bench/peer/learning.py) from the same weights and images. One ReLU that opens by rounding is 1e-4 of them."""
 import json
 import pathlib
 import subprocess
@@ -19,6 +19,12 @@ RUNS = [
     (['--optimizer', 'adadelta', '--learning-rate', 1], [2.426747, 2.311988, 2.404221, 2.440964, 2.33671]),
     (['--optimizer', 'adam', '--learning-rate', 0.001, '--weight-decay', 1e-4], [2.426747, 2.332231, 2.37478, 2.410837, 2.262081]),
     (['--optimizer', 'adamw', '--learning-rate', 0.001], [2.426747, 2.332297, 2.374693, 2.410664, 2.262159]),
+    # Several at a time: each micro-batch or device has statistics of its own, one loss and one norm over all.
+    (['--label-smoothing', 0.2, '--optimizer', 'nesterov', '--gpus', '2xcpu', '--sync-bn'], [2.419544, 2.323917, 2.361552, 2.377771, 2.430358]),
+    (['--micro-batches', 4, '--clip-norm', 0.3, '--label-smoothing', 0.1, '--average-weights', 0.9], [2.410642, 2.313447, 2.369356, 2.380276, 2.308292]),
+    (['--gpus', '2xcpu', '--no-decay-bn', '--weight-decay', 0.1, '--clip-norm', 1, '--optimizer', 'nesterov'], [2.433726, 2.306517, 2.371477, 2.370887, 2.465026]),
+    (['--bn-group', 8, '--micro-batches', 2, '--optimizer', 'nesterov', '--label-smoothing', 0.2], [2.408073, 2.319558, 2.330914, 2.36033, 2.431508]),
+    (['--optimizer', 'adamw', '--learning-rate', 0.001, '--weight-decay', 0.1, '--no-decay-bn', '--clip-norm', 0.3, '--micro-batches', 2], [2.433726, 2.320631, 2.387083, 2.375304, 2.273921]),
 ]
 
 
@@ -33,8 +39,9 @@ def main():
         folder = pathlib.Path(name)
         run('data', 'synth', folder / 'data', '--train', 200, '--test', 20)
         for options, exact in RUNS:
-            run('train', 'resnet-8', '--gpus', 'cpu', '--batch', 32, '--data', folder / 'data', '--iterations', len(exact), '--no-evaluate',
-                '--schedule', 'constant', '--warm-up', 0, '--learning-rate', 0.1, '--log', folder / 'log', *options)
+            run('train', 'resnet-8', '--batch', 32, '--data', folder / 'data', '--iterations', len(exact), '--no-evaluate',
+                '--schedule', 'constant', '--warm-up', 0, '--learning-rate', 0.1, '--log', folder / 'log',
+                *([] if '--gpus' in options else ['--gpus', 'cpu']), *options)
             losses = [json.loads(line)['loss'] for line in (folder / 'log').read_text().splitlines()]
             if len(losses) != len(exact) or max(abs(a - b) for a, b in zip(losses, exact)) > MOST:
                 failures.append(f'{options}: losses {losses}, and PyTorch has {exact}')
