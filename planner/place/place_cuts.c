@@ -266,24 +266,25 @@ static struct sides *choose_guesser(const struct cuts *cuts, size_t least)
     return best;
 }
 
-/* Until one of a fair size may do; of many buffers, until none that is better comes for as long as that took. The first
- * portions begin anew mostly, later ones are about what is kept. */
+/* Until one of a fair size may do; of many buffers that are no side, until none that is better comes for as long as
+ * that took. The first portions begin anew mostly, later ones are about what is kept. */
 static void guess(struct cuts *cuts)
 {
     size_t least = cuts->problem->count / WIDE;
     uint32_t end = rounds[cuts->round].portions * (is_hard(cuts) ? HARD_GUESSES : 1);
     uint64_t now = clock_now_ns(), deadline_ns = cuts->deadline_ns;
     if (deadline_ns > now) deadline_ns = now + (deadline_ns - now) / GUESS_SHARE;
+    bool patient = is_hard(cuts) && cuts->problem->effort == 0;
     double best = INFINITY;
     for (uint32_t i = 0; i < end; i++) {
         bool late = i >= rounds[0].portions;
         for (uint32_t k = 0; k < GUESSERS; k++) {
             if (!cuts->sides[k]) continue;
-            if (!is_hard(cuts) && sides_any(cuts->sides[k], least)) return;
+            if (!patient && sides_any(cuts->sides[k], least)) return;
             sides_guess(cuts->sides[k], late ? FRESH / 4 : FRESH, late ? AGAIN + 3 * FRESH / 4 : AGAIN, deadline_ns);
         }
         double score = sides_best(choose_guesser(cuts, least), least);
-        if (!is_hard(cuts) || !(score < best)) continue;
+        if (!patient || !(score < best)) continue;
         best = score;
         if (end > 2 * i + PATIENCE) end = 2 * i + PATIENCE;
     }
