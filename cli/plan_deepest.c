@@ -10,25 +10,37 @@
 #include "plan_request.h"
 #include "units.h"
 
+#define PLAIN_NS 10000000000u /* before and between plain lines */
+
+struct shown {
+    uint64_t start_ns, last_ns;
+    bool terminal;
+};
+
 static void show_step(void *context, const struct deepest_step *step)
 {
-    const uint64_t *start = context;
+    struct shown *shown = context;
     char since[UNITS_TEXT];
-    fprintf(stderr, "\r\033[Kdepth %" PRIu32 " %s; ", step->depth, step->fits ? "fits" : "does not fit");
+    uint64_t now = clock_now_ns();
+    if (!shown->terminal && now - shown->last_ns < PLAIN_NS) return;
+    shown->last_ns = now;
+    fprintf(stderr, "%sdepth %" PRIu32 " %s; ", shown->terminal ? "\r\033[K" : "", step->depth,
+            step->fits ? "fits" : "does not fit");
     if (step->unfit)
         fprintf(stderr, "the deepest is between %" PRIu32 " and %" PRIu32, step->fitting, step->unfit);
     else
         fputs("looking deeper", stderr);
-    fprintf(stderr, ", %s so far", units_format_seconds((double)(clock_now_ns() - *start) * 1e-9, since));
+    fprintf(stderr, ", %s so far%s", units_format_seconds((double)(now - shown->start_ns) * 1e-9, since),
+            shown->terminal ? "" : "\n");
     fflush(stderr);
 }
 
 bool plan_deepest_find(const struct plan_request *request, struct deepest *found, struct error *err)
 {
-    uint64_t start = clock_now_ns();
-    bool terminal = isatty(STDERR_FILENO) == 1;
-    bool ok = deepest_find(request, terminal ? show_step : NULL, &start, found, err);
-    if (terminal) fputs("\r\033[K", stderr);
+    uint64_t now = clock_now_ns();
+    struct shown shown = {now, now, isatty(STDERR_FILENO) == 1};
+    bool ok = deepest_find(request, show_step, &shown, found, err);
+    if (shown.terminal) fputs("\r\033[K", stderr);
     return ok;
 }
 
