@@ -15,6 +15,7 @@
 #include "clock.h"
 #include "command.h"
 #include "dashboard.h"
+#include "mem.h"
 #include "rollup.h"
 #include "screen.h"
 #include "top_batch.h"
@@ -247,6 +248,7 @@ static bool renew(struct dashboard *dashboard, const struct rollup *rollup, stru
     if (same && !asked && (last->events == rollup->events || (age < RENEWAL_NS && age < RENEWAL_PART * last->cost_ns)))
         return true;
     TRY(dashboard_update(dashboard, rollup, err));
+    if (last->ops != rollup->op_count) mem_trim(); /* tables have grown, step by step */
     last->at_ns = now;
     last->cost_ns = clock_now_ns() - now;
     last->events = rollup->events;

@@ -63,6 +63,19 @@ static void drop_first(struct stretch_list *list, size_t count)
     memmove(list->stretches, list->stretches + count, list->count * sizeof *list->stretches);
 }
 
+#define FEW 4096 /* stretches that may be held for nothing */
+
+/* Gives back what a long trace took while it was read. */
+static void give_back(struct stretch_list *list)
+{
+    size_t enough = list->count * 2 + FEW;
+    if (list->capacity <= 2 * enough) return;
+    void *smaller = mem_resize(MEM_TRACE, list->stretches, enough, sizeof *list->stretches);
+    if (!smaller) return;
+    list->stretches = smaller;
+    list->capacity = enough;
+}
+
 /* Room for so many, the older half having gone where they are too many; they are to be put in by the caller. */
 static bool make_room(struct stretch_list *list, size_t count, struct error *err)
 {
@@ -177,6 +190,7 @@ static void forget(struct stretch_list *list, uint64_t before_ns)
     size_t from = 0;
     while (from < list->count && list->stretches[from].begin_ns < before_ns) from++;
     drop_first(list, from);
+    give_back(list);
 }
 
 static void tell(struct rollup_last *last, struct rollup_parts *mean)

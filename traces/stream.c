@@ -109,13 +109,11 @@ static bool read_template(struct trace_stream *stream, struct stream_template *t
     if (template->coming_generation != generation || template->coming_count != first) return true;
     while (in->at < in->end && !in->bad) TRY(add_expected(template, in, err));
     if (in->bad || template->coming_count != total) return true;
-    struct trace_expected *old = template->active.ops;
-    size_t capacity = template->active.count;
+    mem_free(template->active.ops);
     template->active = (struct trace_template){template->coming, template->coming_count};
     template->generation = generation;
-    template->coming = old;
-    template->coming_count = 0;
-    template->coming_capacity = capacity;
+    template->coming = NULL;
+    template->coming_count = template->coming_capacity = 0;
     return true;
 }
 

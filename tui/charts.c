@@ -193,8 +193,9 @@ static void draw_device_used(const struct rollup_device *device, struct canvas *
 static void make_live_curve(struct dashboard_curve *curve, const struct rollup *rollup, uint32_t device,
                             uint32_t columns)
 {
-    double *live = mem_alloc(MEM_SCREEN, rollup->op_count, sizeof *live);
-    size_t count = 0;
+    size_t ops = 0, count = 0;
+    for (size_t i = 0; i < rollup->op_count; i++) ops += rollup->ops[i].device == device;
+    double *live = ops ? mem_alloc(MEM_SCREEN, ops, sizeof *live) : NULL;
     for (size_t i = 0; live && i < rollup->op_count; i++)
         if (rollup->ops[i].device == device) live[count++] = (double)rollup->ops[i].live_bytes;
     if (live) make_curve(curve, live, count, columns);
