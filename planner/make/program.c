@@ -300,10 +300,10 @@ static bool reconstruct_input(struct emitter *e, const struct graph_block *block
     return append_op(e, &made);
 }
 
-static bool run_backward(struct emitter *e, uint32_t block)
+static bool run_backward(struct emitter *e, uint32_t block, uint32_t keep)
 {
     TRY(run_epilogue(e));
-    TRY(reconstruct_input(e, &e->graph->blocks[block]));
+    if (keep & KEEP_RECONSTRUCT) TRY(reconstruct_input(e, &e->graph->blocks[block]));
     for (uint32_t i = e->backward_start[block]; i < e->backward_start[block + 1]; i++)
         TRY(run_op(e, e->backward[i], PASS_BACKWARD));
     return true;
@@ -390,7 +390,7 @@ static bool run_ops(struct emitter *e, const struct chain_step *step, bool *held
     e->lean = (step->kind == CHAIN_SAVE || step->kind == CHAIN_BACKWARD) && step->keep & KEEP_LEAN;
     if (step->kind == CHAIN_BACKWARD) {
         held[step->block] = false;
-        return run_backward(e, step->block);
+        return run_backward(e, step->block, step->keep);
     }
     TRY(run_forward(e, block->first, block->last));
     if (step->kind == CHAIN_SAVE) {

@@ -3,6 +3,7 @@
 
 #include "advise.h"
 #include "changes.h"
+#include "invertible.h"
 #include "mem.h"
 #include "planner_kit.h"
 
@@ -245,6 +246,23 @@ Test(advise, of_a_budget_below_the_weights_is_none_and_at_once, .fini = finish)
     request.recompute_budget_bytes = (uint64_t)1 << 40;
     cr_assert(plan_budget_hopeless(&request, &hopeless, &err));
     cr_expect_not(hopeless);
+}
+
+/* Inputs that are made again from what the block before saved are not made from the output, though that could be. */
+Test(changes, without_reconstruction_are_exact, .fini = finish)
+{
+    struct plan_request request = kit_request("resnet-218", "titan-x", 128, &machine);
+    struct error err = {0};
+    request.spec.unit = UNIT_PREACT;
+    request.lowering = 0;
+    request.recompute = RECOMPUTE_BUDGET;
+    request.recompute_budget_bytes = (uint64_t)500 << 20;
+    struct plan *plan = plan_make(&request, &err);
+    cr_assert(plan, "%s", err.text);
+    cr_assert_gt(invertible_count(plan->variants[0].graph), 0);
+    cr_expect_gt(plan->variants[0].extra_flops_fraction, 0);
+    cr_expect_eq(invertible_reconstructed(&plan->variants[0].train), 0);
+    plan_destroy(plan);
 }
 
 /* Of a deep network a quick plan is a plan: it fits in the same memory, and is no faster than the exact one. */
