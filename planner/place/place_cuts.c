@@ -15,6 +15,7 @@
 #define GUESSERS      2
 #define SIDE_ROUNDS   2   /* of what is a side itself */
 #define TIME_SHARE    2   /* of the time that is left, for one round, inverse */
+#define SMALL_SHARE   3   /* the same of a problem below HARD_BUFFERS */
 #define GUESS_SHARE   2   /* of that, for guesses, inverse */
 #define MEMORY_SHARE  16  /* of the search's memory, for cuts, inverse */
 #define BUFFER_BYTES  512 /* of that, for each buffer, but for what strands take in time */
@@ -93,6 +94,11 @@ static struct place_options limit(const struct cuts *cuts, uint64_t capacity, si
     return options;
 }
 
+static bool is_hard(const struct cuts *cuts) { return cuts->problem->count >= HARD_BUFFERS; }
+
+/* What is small and no side of what is not is seldom a mix: guesses about it take little of the exact search's time. */
+static bool is_mix(const struct cuts *cuts) { return is_hard(cuts) || cuts->problem->of_hard; }
+
 /* Places one side from `base` on; *arena is how high it is by itself. */
 static bool place_side(struct cuts *cuts, uint8_t side, uint64_t capacity, uint64_t base, uint64_t *arena,
                        struct error *err)
@@ -104,6 +110,7 @@ static bool place_side(struct cuts *cuts, uint8_t side, uint64_t capacity, uint6
     struct problem part;
     TRY(problem_init(&part, cuts->inside, count, err));
     part.effort = effort_of(cuts);
+    part.of_hard = is_mix(cuts);
     part.deadline_ns = cuts->deadline_ns;
     part.quit = cuts->problem->quit;
     bool ok = problem_solve(&part, &options, &found, &result, err);
@@ -255,8 +262,6 @@ bool cuts_more(const struct cuts *cuts)
            !problem_halted(cuts->problem);
 }
 
-static bool is_hard(const struct cuts *cuts) { return cuts->problem->count >= HARD_BUFFERS; }
-
 /* The best that has been guessed by any, with so many buffers on each side. */
 static struct sides *choose_guesser(const struct cuts *cuts, size_t least)
 {
@@ -277,11 +282,12 @@ static void guess(struct cuts *cuts)
     bool patient = is_hard(cuts) && cuts->problem->effort == 0;
     double best = INFINITY;
     for (uint32_t i = 0; i < end; i++) {
-        bool late = i >= rounds[0].portions;
+        bool late = is_mix(cuts) && i >= rounds[0].portions;
         for (uint32_t k = 0; k < GUESSERS; k++) {
             if (!cuts->sides[k]) continue;
             if (!patient && sides_any(cuts->sides[k], least)) return;
-            sides_guess(cuts->sides[k], late ? FRESH / 4 : FRESH, late ? AGAIN + 3 * FRESH / 4 : AGAIN, deadline_ns);
+            sides_guess(cuts->sides[k], late ? FRESH / 4 : FRESH, late ? AGAIN + 3 * FRESH / 4 : AGAIN, is_mix(cuts),
+                        deadline_ns);
         }
         double score = sides_best(choose_guesser(cuts, least), least);
         if (!patient || !(score < best)) continue;
@@ -300,8 +306,9 @@ static bool take(struct cuts *cuts, uint64_t height[2])
 static bool begin_round(struct cuts *cuts, struct error *err)
 {
     uint64_t now = clock_now_ns(), end = cuts->problem->deadline_ns;
-    cuts->deadline_ns = end > now && cuts->problem->effort == 0 ? now + (end - now) / TIME_SHARE : end;
-    for (uint32_t k = 0; k < GUESSERS && (k <= cuts->round || is_hard(cuts)); k++) {
+    cuts->deadline_ns =
+        end > now && cuts->problem->effort == 0 ? now + (end - now) / (is_mix(cuts) ? TIME_SHARE : SMALL_SHARE) : end;
+    for (uint32_t k = 0; k < GUESSERS && (k == 0 || is_hard(cuts) || (k <= cuts->round && is_mix(cuts))); k++) {
         if (!cuts->sides[k]) TRY(start_guesser(cuts, k, err));
         sides_begin(cuts->sides[k]);
     }

@@ -162,6 +162,7 @@ static bool solve_part(struct parts *parts, uint32_t p, const struct place_optio
     part.deadline_ns = deadline_ns;
     part.quit = parts->problem->quit;
     part.effort = parts->problem->effort;
+    part.of_hard = parts->problem->of_hard;
     bool ok = problem_solve(&part, options, &found, &result, err);
     parts->nodes += result.nodes;
     if (ok && found.arena < parts->top[p]) {

@@ -313,11 +313,15 @@ static void open_around(struct sides *sides, const struct cut *cut)
             open_members(sides, strands->changes[k].event, &count, most);
 }
 
+static const struct cut *any_kept(struct sides *sides)
+{
+    return &sides->cuts[random_below(&sides->random, (uint32_t)sides->cut_count)];
+}
+
 /* The better of two. */
 static const struct cut *choose_kept(struct sides *sides)
 {
-    const struct cut *one = &sides->cuts[random_below(&sides->random, (uint32_t)sides->cut_count)];
-    const struct cut *other = &sides->cuts[random_below(&sides->random, (uint32_t)sides->cut_count)];
+    const struct cut *one = any_kept(sides), *other = any_kept(sides);
     return other->score < one->score ? other : one;
 }
 
@@ -339,7 +343,7 @@ static void prune(struct sides *sides, const struct cut *cut)
     }
 }
 
-void sides_guess(struct sides *sides, uint32_t fresh, uint32_t again, uint64_t deadline_ns)
+void sides_guess(struct sides *sides, uint32_t fresh, uint32_t again, bool mend, uint64_t deadline_ns)
 {
     if (sides->strands->count < 2) return;
     for (uint32_t i = 0; i < fresh + again; i++) {
@@ -347,8 +351,8 @@ void sides_guess(struct sides *sides, uint32_t fresh, uint32_t again, uint64_t d
         if (i < fresh || sides->cut_count == 0) {
             if (!plant(sides)) return;
         } else {
-            const struct cut *cut = choose_kept(sides);
-            if (random_next(&sides->random) & 1)
+            const struct cut *cut = mend ? choose_kept(sides) : any_kept(sides);
+            if (mend && random_next(&sides->random) & 1)
                 open_around(sides, cut);
             else
                 prune(sides, cut);

@@ -27,6 +27,7 @@ struct problem {
     uint64_t deadline_ns;    /* on clock_now_ns: placers end then with what they have; 0 = none */
     const atomic_bool *quit; /* from outside, likewise; may be NULL */
     uint32_t effort;         /* as a side of a cut: descents of the exact search that it has (place_cuts.c); 0 = it is none */
+    bool of_hard;            /* a side of a problem of many buffers */
     bool any_fixed;
     bool mixed_align; /* alignments differ, so that an offset may need padding */
 };

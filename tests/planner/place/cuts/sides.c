@@ -114,7 +114,7 @@ static uint32_t check_cuts(const struct place_buffer *buffers, size_t count, uin
     cr_assert(sides, "%s", err.text);
     cr_assert_not(sides_take(sides, 1, side, height));
     cr_assert_eq(sides_best(sides, 1), INFINITY);
-    sides_guess(sides, 20, 20, 0);
+    sides_guess(sides, 20, 20, seed % 2, 0);
     cr_assert_not(sides_take(sides, count, side, height)); /* no cut leaves all buffers on both sides */
     for (bool any = sides_any(sides, 1); sides_take(sides, 1, side, height); told++) {
         size_t ones = 0;
