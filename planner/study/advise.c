@@ -44,7 +44,6 @@ static bool try_request(const struct plan_request *request, bool *fits, struct a
     struct error fault = {0};
     struct plan_request wanted = *request;
     wanted.only_if_fits = !guess && request->micro_batches > 0; /* nothing is asked of one that does not */
-    wanted.rough = true;
     struct plan *plan = plan_make(&wanted, &fault);
     *fits = plan && plan->fits;
     if (!plan && fault.kind != ERROR_INPUT && fault.kind != ERROR_UNFIT) {
