@@ -10,7 +10,7 @@ from ranks_kit import ENV, command, expect, train
 BUSY = os.getloadavg()[0] > 2 * os.cpu_count()  # then ranks are late who have done nothing wrong
 TIMEOUT = float(os.environ.get('TIMEOUT', 10 if BUSY else 2.5))  # that ranks wait for each other
 SPARE = 14 if BUSY else 8  # seconds beyond it: comparing causes, killing what hangs, ending
-ENDLESS = ['--iterations', 10**6, '--no-evaluate', '--schedule', 'constant', '--save-every', 2, '--timeout', TIMEOUT]
+ENDLESS = ['--iterations', 10**6, '--no-evaluate', '--schedule', 'constant', '--save-every', 2, '--keep', 1000, '--timeout', TIMEOUT]
 
 
 class Run:
