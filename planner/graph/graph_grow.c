@@ -153,7 +153,7 @@ static uint8_t kept_in_place(const struct graph *graph, const struct op *op)
 {
     uint8_t y = conv_operands(op).y;
     const bool apart = op->in[y] != op->in[0] && graph->tensors[op->in[y]].bytes == graph->tensors[op->out[0]].bytes;
-    return apart ? (uint8_t)(1u << y | 1u) : 1;
+    return (uint8_t)(apart ? 1u << y | 1u : 1u);
 }
 
 uint32_t graph_new_op(struct graph *graph, struct op op)
