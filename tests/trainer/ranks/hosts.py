@@ -39,7 +39,7 @@ def check_lines(folder, hosts, plan):
 
 def check_mended(folder, hosts, plan):
     """A line that is cut for less than the time-out has ranks wait, and changes nothing."""
-    words = ['--no-evaluate', '--schedule', 'constant', '--keep', 1000]
+    words = ['--no-evaluate', '--schedule', 'constant']
     run = Run(folder, hosts.launcher(folder, 1, hosts=2), plan, *words, '--iterations', 10**6, '--timeout', 20, name='mended')
     run.wait_for_steps(3)
     run.seen = ranks_of(run.log)
