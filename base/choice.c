@@ -1,9 +1,9 @@
 #include "choice.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "ascii.h"
 #include "printable.h"
 #include "text.h"
 
@@ -11,7 +11,7 @@
 static int next_letter(const char **at)
 {
     while (**at == '-' || **at == '_' || **at == ' ') ++*at;
-    return **at ? tolower((unsigned char)*(*at)++) : 0;
+    return **at ? ascii_lower(*(*at)++) : 0;
 }
 
 bool choice_same(const char *a, const char *b)

@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
+
+#include "ascii.h"
 
 static const struct {
     const char *suffix;
@@ -33,7 +34,7 @@ static uint64_t byte_factor(const char *suffix)
 {
     while (*suffix == ' ') suffix++;
     for (size_t i = 0; i < sizeof byte_units / sizeof byte_units[0]; i++)
-        if (strcasecmp(suffix, byte_units[i].suffix) == 0) return byte_units[i].factor;
+        if (ascii_same(suffix, byte_units[i].suffix)) return byte_units[i].factor;
     return 0;
 }
 

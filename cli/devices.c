@@ -1,8 +1,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
+#include "ascii.h"
 #include "backends.h"
 #include "command.h"
 #include "devices_tree.h"
@@ -34,7 +34,7 @@ static void print_limits(const struct host *host)
 static uint32_t numa_node_of(const struct host *host, const char *bus_id)
 {
     for (uint32_t i = 0; i < host->gpu_count; i++)
-        if (strcasecmp(host->gpus[i].bus_id, bus_id) == 0) return host->gpus[i].numa_node;
+        if (ascii_same(host->gpus[i].bus_id, bus_id)) return host->gpus[i].numa_node;
     return UINT32_MAX;
 }
 

@@ -3,8 +3,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
+#include "ascii.h"
 #include "page.h"
 #include "printable.h"
 #include "units.h"
@@ -42,7 +42,7 @@ static uint32_t drawn_of(const struct topology *t, uint32_t place)
 static uint32_t number_of(const struct host_gpus *gpus, const struct topology_place *gpu)
 {
     for (size_t i = 0; i < gpus->count; i++)
-        if (strcasecmp(gpus->gpus[i].bus_id, gpu->bus_id) == 0) return (uint32_t)i;
+        if (ascii_same(gpus->gpus[i].bus_id, gpu->bus_id)) return (uint32_t)i;
     return gpu->number;
 }
 
@@ -190,7 +190,7 @@ static double nvlink_rate(const struct host_gpus *gpus, const struct topology_pl
 {
     const struct device_spec *known = catalogue_find(gpu->name);
     for (size_t i = 0; i < gpus->count; i++)
-        if (strcasecmp(gpus->gpus[i].bus_id, gpu->bus_id) == 0) return topology_nvlink_rate(gpus->gpus[i].capability);
+        if (ascii_same(gpus->gpus[i].bus_id, gpu->bus_id)) return topology_nvlink_rate(gpus->gpus[i].capability);
     return known ? topology_nvlink_rate(known->capability) : 0;
 }
 

@@ -3,8 +3,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
+#include "ascii.h"
 #include "plan_words.h"
 #include "units.h"
 
@@ -80,7 +80,7 @@ bool host_gpus_parse(const char *gpus, const struct host_gpus *found, size_t mos
                      struct error *err)
 {
     struct host_gpus looked;
-    if (strcasecmp(gpus, "auto") != 0) return machine_parse(gpus, machine, err);
+    if (!ascii_same(gpus, "auto")) return machine_parse(gpus, machine, err);
     if (!found) {
         host_gpus_find(&looked);
         found = &looked;

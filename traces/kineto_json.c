@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "ascii.h"
 #include "files.h"
 #include "mem.h"
 
@@ -116,7 +117,7 @@ static bool skip_nested(struct kineto_json *json, struct error *err)
     return kineto_json_fail(json, "an event is longer than 1 MiB", err);
 }
 
-static bool is_of_word(char byte) { return isalnum((unsigned char)byte) || byte == '+' || byte == '-' || byte == '.'; }
+static bool is_of_word(char byte) { return ascii_is_alnum(byte) || byte == '+' || byte == '-' || byte == '.'; }
 
 /* Of a string what is between the quotes, of a number or word all of it, of anything nested nothing. */
 bool kineto_json_value(struct kineto_json *json, struct kineto_text *text, struct error *err)

@@ -1,11 +1,11 @@
 /* The memory and loss panels. */
-#include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "ascii.h"
 #include "mem.h"
 #include "panels.h"
 #include "units.h"
@@ -77,7 +77,7 @@ static char choose_letter(const struct memory_class *classes, size_t before, con
     char letters[64];
     snprintf(letters, sizeof letters, "%.40s0123456789", name);
     for (const char *c = letters; *c; c++) {
-        bool taken = !isalnum((unsigned char)*c);
+        bool taken = !ascii_is_alnum(*c);
         for (size_t i = 0; i < before; i++) taken = taken || classes[i].letter == *c;
         if (!taken) return *c;
     }

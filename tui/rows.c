@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ascii.h"
 #include "dashboard.h"
 #include "mem.h"
 #include "rows.h"
@@ -24,7 +25,7 @@ uint64_t rollup_kernels_ns(const struct rollup *rollup)
 
 static bool passes_filter(const char *filter, const struct rollup_op *op)
 {
-    return !*filter || strcasestr(op->layer, filter) || strcasestr(op->kind, filter) || strcasestr(op->pass, filter);
+    return !*filter || ascii_holds(op->layer, filter) || ascii_holds(op->kind, filter) || ascii_holds(op->pass, filter);
 }
 
 /* The kernel whose times these are. */
@@ -348,7 +349,7 @@ static bool shows_kernel(const struct dashboard *dashboard, const struct rollup 
         dashboard->only_op && dashboard->only_op <= rollup->op_count ? &rollup->ops[dashboard->only_op - 1] : NULL;
     if (kernel->times.count == 0) return false;
     if (op && !is_of_op(&kernel->times, op, dashboard_devices_apart(dashboard))) return false;
-    return passes_filter(dashboard->filter, &kernel->times) || strcasestr(kernel->name, dashboard->filter) != NULL;
+    return passes_filter(dashboard->filter, &kernel->times) || ascii_holds(kernel->name, dashboard->filter);
 }
 
 bool rows_update_kernels(struct dashboard *dashboard, const struct rollup *rollup, struct error *err)

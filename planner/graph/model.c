@@ -3,8 +3,8 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
+#include "ascii.h"
 #include "choice.h"
 #include "model_private.h"
 #include "printable.h"
@@ -316,7 +316,7 @@ static bool fill_sizes(const struct model_options *options, struct model_spec *s
 static const char *after_family(const char *name, const char *family)
 {
     size_t length = strlen(family);
-    if (strncasecmp(name, family, length) != 0) return NULL;
+    if (!ascii_same_first(name, family, length)) return NULL;
     return name + length + (name[length] && strchr("-_ ", name[length]));
 }
 

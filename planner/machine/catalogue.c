@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ascii.h"
 #include "overheads.h"
 #include "text.h"
 
@@ -174,7 +175,7 @@ static void normalise(const char *name, char out[NORMAL_NAME])
     static const char *const series[] = {"nvidia", "geforce", "tesla", "gtx", "rtx"};
     size_t length = 0;
     for (const char *c = name; *c && length + 1 < NORMAL_NAME; c++)
-        if (isalnum((unsigned char)*c)) out[length++] = (char)tolower((unsigned char)*c);
+        if (ascii_is_alnum(*c)) out[length++] = ascii_lower(*c);
     out[length] = '\0';
     end_in_gb(out, length);
     for (size_t i = 0; i < sizeof series / sizeof series[0]; i++) {

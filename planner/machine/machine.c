@@ -4,9 +4,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
+#include "ascii.h"
 #include "machine_private.h"
 #include "mem.h"
 #include "overheads.h"
@@ -93,7 +93,7 @@ static bool parse_device(const char *name, struct device_spec *spec, struct erro
         *spec = *known;
         return true;
     }
-    if (strcasecmp(name, "cpu") == 0) return cpu_device(spec, err);
+    if (ascii_same(name, "cpu")) return cpu_device(spec, err);
     uint64_t bytes;
     bool plain = name[strspn(name, "0123456789.")] == '\0';
     if (plain && strlen(name) < DEVICE_NAME)
@@ -225,7 +225,7 @@ bool machine_parse(const char *text, struct machine *machine, struct error *err)
 {
     if (names_file(text)) return machine_read_file(text, machine, err);
     struct machine found = {0};
-    bool ok = strcasecmp(text, "auto") == 0 ? detect_devices(&found, err) : parse_list(text, &found, err);
+    bool ok = ascii_same(text, "auto") ? detect_devices(&found, err) : parse_list(text, &found, err);
     ok = ok && machine_complete(&found, err);
     if (!ok) {
         machine_finish(&found);
@@ -233,7 +233,7 @@ bool machine_parse(const char *text, struct machine *machine, struct error *err)
     }
     if (found.devices[0].kind == DEVICE_CPU) share_host(&found);
     machine_fill_link(&found);
-    if (strcasecmp(text, "auto") == 0 && found.devices[0].kind == DEVICE_GPU) machine_join_slots(&found);
+    if (ascii_same(text, "auto") && found.devices[0].kind == DEVICE_GPU) machine_join_slots(&found);
     *machine = found;
     return true;
 }

@@ -2,8 +2,8 @@
 #include "topology.h"
 
 #include <string.h>
-#include <strings.h>
 
+#include "ascii.h"
 #include "mem.h"
 
 void topology_finish(struct topology *topology)
@@ -31,7 +31,7 @@ struct topology_place *topology_add(struct topology *topology, enum topology_kin
 uint32_t topology_gpu(const struct topology *topology, const char *bus_id)
 {
     for (uint32_t i = 0; i < topology->gpu_count; i++)
-        if (strcasecmp(topology->places[topology->gpus[i]].bus_id, bus_id) == 0) return i;
+        if (ascii_same(topology->places[topology->gpus[i]].bus_id, bus_id)) return i;
     return TOPOLOGY_NONE;
 }
 

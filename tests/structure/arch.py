@@ -1,5 +1,6 @@
 """Keeps the picture of docs/architecture.md true: includes point downward, each outside library is used where the table
-says, only base/mem.c allocates, only cli/ and tui/ speak, only trainer/cuda and profiler/cupti need CUDA's symbols."""
+says, only base/mem.c allocates, only cli/ and tui/ speak, nothing asks the locale what a letter is, only trainer/cuda and
+profiler/cupti need CUDA's symbols."""
 import pathlib
 import re
 import subprocess
@@ -88,6 +89,9 @@ OUTSIDE = {
 THREAD = re.compile(r'\bpthread_create\s*\(')
 LOADED_SYMBOL = re.compile(r'\b(dnnl_\w+|cu[A-Z]\w+|cuda[A-Z]\w+|cudnn[A-Z]\w+|nccl[A-Z]\w+|cupti[A-Z]\w+)')
 ALLOCATION = re.compile(r'(?<![\w.>])(malloc|calloc|realloc|free|strdup|strndup|asprintf|aligned_alloc|posix_memalign)\s*\(')
+# What they answer depends on the locale (in Turkish I is not the capital of i): base/ascii.h.
+LOCALE = re.compile(r'(?<![\w.>])(strn?casecmp|strcasestr|tolower|toupper|'
+                    r'is(alnum|alpha|blank|cntrl|graph|lower|print|punct|space|upper))\s*\(')
 SPEECH = re.compile(r'(?<![\w.>])(printf|puts|putchar|perror)\s*\(|\b(stdout|stderr)\b')
 
 ROOMS = read_rooms()
@@ -141,6 +145,8 @@ def check_calls(folder, path, code):
             fault(path, number, f'allocates or frees outside base/mem: {line.strip()}')
         if str(path) != 'base/thread.c' and THREAD.search(line):
             fault(path, number, f'starts a thread outside base/thread: {line.strip()}')
+        if LOCALE.search(line):
+            fault(path, number, f'takes letters as the locale does: {line.strip()}')
         if folder not in ('cli', 'tui', HELPER) and SPEECH.search(line):
             fault(path, number, f'a library speaks: {line.strip()}')
 

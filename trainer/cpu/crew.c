@@ -6,10 +6,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <strings.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "ascii.h"
 #include "clock.h"
 #include "mem.h"
 #include "system_limits.h"
@@ -161,7 +161,7 @@ static void end_crew(void *given)
 static void prepare(void)
 {
     const char *policy = getenv("OMP_WAIT_POLICY");
-    most_spin_ns = policy && strcasecmp(policy, "passive") == 0 ? 0 : MOST_SPIN_NS;
+    most_spin_ns = policy && ascii_same(policy, "passive") ? 0 : MOST_SPIN_NS;
     processors = limits_processors();
     has_key = pthread_key_create(&crew_key, end_crew) == 0;
 }

@@ -4,10 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ascii.h"
 #include "jpeg.h"
 #include "mem.h"
 #ifdef FATHOM_PNG
@@ -191,9 +191,9 @@ bool image_names_one(const char *name)
 {
     const char *dot = strrchr(name, '.');
     if (!dot) return false;
-    if (strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0 || strcasecmp(dot, ".webp") == 0) return true;
+    if (ascii_same(dot, ".jpg") || ascii_same(dot, ".jpeg") || ascii_same(dot, ".webp")) return true;
 #ifdef FATHOM_PNG
-    return strcasecmp(dot, ".png") == 0;
+    return ascii_same(dot, ".png");
 #else
     return false;
 #endif

@@ -1,11 +1,11 @@
 #include "sweep_file.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "ascii.h"
 #include "choice.h"
 #include "files.h"
 #include "mem.h"
@@ -131,10 +131,9 @@ static void name_folder(const char *name, char folder[SWEEP_NAME + 1])
 {
     size_t length = 0;
     for (; *name && length < SWEEP_NAME; name++) {
-        unsigned char c = (unsigned char)*name;
-        bool kept = isalnum(c) || (c == '.' && length > 0);
+        bool kept = ascii_is_alnum(*name) || (*name == '.' && length > 0);
         if (kept)
-            folder[length++] = (char)tolower(c);
+            folder[length++] = ascii_lower(*name);
         else if (length > 0 && folder[length - 1] != '-')
             folder[length++] = '-';
     }

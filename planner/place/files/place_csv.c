@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ascii.h"
 #include "files.h"
 #include "hash.h"
 #include "mem.h"
@@ -107,7 +108,7 @@ static bool split_fields(struct reader *reader, char *row, char **fields, size_t
 static bool find_column(struct reader *reader, const char *name, size_t field, struct error *err)
 {
     for (size_t c = 0; c < COLUMNS; c++) {
-        if (strcasecmp(name, column_names[c]) != 0) continue;
+        if (!ascii_same(name, column_names[c])) continue;
         if (reader->place[c] != COLUMN_ABSENT)
             return error_set(err, ERROR_INPUT, "%s:%zu: column '%s' appears twice", reader->path, reader->line, name);
         reader->place[c] = field;
