@@ -26,6 +26,7 @@ bool error_set(struct error *err, enum error_kind kind, const char *format, ...)
 
 bool error_memory(struct error *err, size_t bytes, const char *purpose)
 {
+    if (bytes == 0) return error_set(err, ERROR_MEMORY, "out of memory for %s", purpose);
     return error_set(err, ERROR_MEMORY, "out of memory: %zu bytes for %s", bytes, purpose);
 }
 

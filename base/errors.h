@@ -33,7 +33,7 @@ __attribute__((format(printf, 3, 4)))
 #endif
 bool error_set(struct error *err, enum error_kind kind, const char *format, ...);
 
-/* "out of memory: N bytes for PURPOSE"; returns false. */
+/* "out of memory: N bytes for PURPOSE", or without the number where it is not known (0); returns false. */
 bool error_memory(struct error *err, size_t bytes, const char *purpose);
 
 /* As error_set with strerror(errnum) appended after ": ". */

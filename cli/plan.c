@@ -177,7 +177,7 @@ static bool print_page(const struct plan_options *o, const struct plan_report *r
     size_t length = 0, lines = 2;
     bool fits = fits_asked(o, report);
     FILE *to = open_memstream(&page, &length);
-    if (!to) return error_memory(err, 4096, "the report");
+    if (!to) return error_memory(err, 0, "the report");
     bool told = plan_flags_pytorch(&o->flags);
     if (told) plan_pytorch_print(report->plan, report->pytorch, report->pytorch_cudnn, to);
     if (!told || o->explain) plan_report_print(report, to);

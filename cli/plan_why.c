@@ -19,7 +19,7 @@ static bool print_paragraph(struct text *text, FILE *to, struct error *err)
     bool ok = !text->failed && text->bytes;
     if (ok) page_wrap(to, INDENT, INDENT, text->bytes);
     text_finish(text);
-    return ok || error_memory(err, 4096, "the explanation");
+    return ok || error_memory(err, 0, "the explanation");
 }
 
 static uint64_t outside_bytes(const struct plan_device *device)

@@ -159,7 +159,7 @@ bool batch_print_json(struct dashboard *dashboard, const struct rollup *rollup, 
                    : no_rows(err);
     if (ok && !json_write(root, stdout, JSON_COMPACT))
         ok = error_set(err, ERROR_FAILED, "standard output: the JSON could not be written");
-    putchar('\n');
+    if (ok) putchar('\n');
     json_decref(root);
     return ok;
 }
