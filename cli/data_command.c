@@ -238,7 +238,6 @@ static bool print_json(const char *path, const struct dataset *dataset, const ui
                   "test_images", (json_int_t)info->test_images, "height", (int)info->height, "width", (int)info->width,
                   "mean", (double)info->mean[0], (double)info->mean[1], (double)info->mean[2], "deviation",
                   (double)info->deviation[0], (double)info->deviation[1], (double)info->deviation[2]);
-    if (!object) return error_set(err, ERROR_INPUT, "%s: its path or a class's name is not UTF-8", path);
     if (faults) json_object_set_new(object, "faults", json_integer((json_int_t)*faults));
     return json_print(object, 9, stdout, err);
 }

@@ -97,12 +97,12 @@ static void print_score(const struct scoring *s, const char *data, const char *h
 static bool print_score_json(const struct scoring *s, const char *data, json_t *how, const struct score *score,
                              struct error *err)
 {
-    json_t *object =
-        json_pack("{s:s, s:o, s:o, s:o, s:I, s:f, s:f, s:o*, s:I}", "model", s->checkpoint.spec.name, "checkpoint",
-                  json_text(s->train.checkpoint), "step", scoring_step(s), "data", json_text(data), "images",
-                  (json_int_t)score->images, "loss", score->loss, "top1_error", score->top1_error, "top5_error",
-                  isnan(score->top5_error) ? NULL : json_real(score->top5_error), "skipped",
-                  (json_int_t)broken_images_count(s->train.options.broken));
+    json_t *object = json_pack("{s:s, s:o, s:o, s:o, s:I, s:o, s:o, s:o*, s:I}", "model", s->checkpoint.spec.name,
+                               "checkpoint", json_text(s->train.checkpoint), "step", scoring_step(s), "data",
+                               json_text(data), "images", (json_int_t)score->images, "loss",
+                               json_real_or_null(score->loss), "top1_error", json_real_or_null(score->top1_error),
+                               "top5_error", isnan(score->top5_error) ? NULL : json_real(score->top5_error), "skipped",
+                               (json_int_t)broken_images_count(s->train.options.broken));
     json_object_update(object, how);
     json_decref(how);
     return json_print(object, 9, stdout, err);

@@ -323,7 +323,8 @@ json_t *plan_report_object(const struct plan_report *report, struct error *err)
     if (ok) add_asked(root, report);
     if (ok) return root;
     json_decref(root);
-    if (err->kind == ERROR_NONE) error_memory(err, 4096, "the JSON output");
+    if (err->kind == ERROR_NONE)
+        error_set(err, ERROR_FAILED, "the JSON output cannot be made: out of memory, or a number is not finite");
     return NULL;
 }
 

@@ -216,7 +216,7 @@ static json_t *row_to_json(const struct run_row *row)
     struct figures n = figures_of(view);
     double speed = view->curves.images_per_second;
     return json_pack(
-        "{s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f}",
+        "{s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
         "folder", json_text(row->folder), "model", json_text(f->model), "recipe", json_text(f->recipe), "backend",
         json_text(f->backend), "batch", (json_int_t)f->batch, "iterations", (json_int_t)f->iterations, "seed",
         (json_int_t)f->seed, "step", (json_int_t)f->step, "state", run_state_name(f->state), "killed", view->killed,
@@ -224,7 +224,7 @@ static json_t *row_to_json(const struct run_row *row)
         json_real_or_null(n.best_loss), "top1_error", json_real_or_null(n.last_top1), "best_top1_error",
         json_real_or_null(n.best_top1), "top5_error", json_real_or_null(n.last_top5), "images_per_second",
         json_real_or_null(speed > 0 ? speed : NAN), "planned_bytes", bytes_or_null(f->planned_bytes), "used_bytes",
-        bytes_or_null(f->used_bytes), "seconds", f->seconds);
+        bytes_or_null(f->used_bytes), "seconds", json_real_or_null(f->seconds));
 }
 
 static bool print_json(const struct run_table *t, struct error *err)

@@ -105,9 +105,10 @@ static json_t *gpus_json(const struct step_times_gpus *gpus)
 
 static json_t *row_json(const struct comparison_row *row)
 {
-    return json_pack("{s:o, s:f, s:f, s:f, s:o, s:b}", "name", json_text(row->name), "before_ns", row->before_ns,
-                     "after_ns", row->after_ns, "change_ns", row->after_ns - row->before_ns, "noise_ns",
-                     json_real_or_null(row->noise_ns), "slower", row->slower);
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:b}", "name", json_text(row->name), "before_ns",
+                     json_real_or_null(row->before_ns), "after_ns", json_real_or_null(row->after_ns), "change_ns",
+                     json_real_or_null(row->after_ns - row->before_ns), "noise_ns", json_real_or_null(row->noise_ns),
+                     "slower", row->slower);
 }
 
 static bool print_comparison_json(const struct comparison *c, const struct side sides[2],
@@ -117,12 +118,13 @@ static bool print_comparison_json(const struct comparison *c, const struct side 
     for (size_t i = 0; i < trace_shown_rows(c->count, options->limit); i++)
         json_array_append_new(rows, row_json(&c->rows[i]));
     return json_print(
-        json_pack("{s:f, s:f, s:o, s:b, s:o, s:o, s:I, s:I, s:o, s:b, s:o}", "step_before_ns", c->step.before_ns,
-                  "step_after_ns", c->step.after_ns, "step_noise_ns", json_real_or_null(c->step.noise_ns),
-                  "step_slower", c->step.slower, "gpus_before", gpus_json(&sides[0].times.gpus), "gpus_after",
-                  gpus_json(&sides[1].times.gpus), "steps_before", (json_int_t)sides[0].times.step_count, "steps_after",
-                  (json_int_t)sides[1].times.step_count, "gate_percent",
-                  options->gate >= 0 ? json_real(options->gate) : json_null(), "slower", c->slower, "rows", rows),
+        json_pack("{s:o, s:o, s:o, s:b, s:o, s:o, s:I, s:I, s:o, s:b, s:o}", "step_before_ns",
+                  json_real_or_null(c->step.before_ns), "step_after_ns", json_real_or_null(c->step.after_ns),
+                  "step_noise_ns", json_real_or_null(c->step.noise_ns), "step_slower", c->step.slower, "gpus_before",
+                  gpus_json(&sides[0].times.gpus), "gpus_after", gpus_json(&sides[1].times.gpus), "steps_before",
+                  (json_int_t)sides[0].times.step_count, "steps_after", (json_int_t)sides[1].times.step_count,
+                  "gate_percent", options->gate >= 0 ? json_real(options->gate) : json_null(), "slower", c->slower,
+                  "rows", rows),
         9, stdout, err);
 }
 

@@ -10,9 +10,10 @@
 
 static json_t *value_json(const struct rollup_counter *counter, const struct rollup_value *value, json_t *device)
 {
-    return json_pack("{s:o, s:o, s:o, s:I, s:f, s:f, s:f, s:f}", "name", json_text(counter->name), "unit",
+    return json_pack("{s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o}", "name", json_text(counter->name), "unit",
                      json_text(counter->unit), "device", device, "readings", (json_int_t)value->count, "last",
-                     value->last, "min", value->least, "max", value->most, "mean", value->sum / (double)value->count);
+                     json_real_or_null(value->last), "min", json_real_or_null(value->least), "max",
+                     json_real_or_null(value->most), "mean", json_real_or_null(value->sum / (double)value->count));
 }
 
 json_t *trace_counters_json(const struct rollup *r)

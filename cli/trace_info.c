@@ -150,8 +150,8 @@ static json_t *clock_json(const struct rollup_clock *clock)
 {
     if (clock->count == 0) return json_null();
     double drift = rollup_clock_drift(clock);
-    return json_pack("{s:I, s:f, s:o}", "readings", (json_int_t)clock->count, "ahead_ns", clock_ahead(clock), "drift",
-                     json_real_or_null(drift));
+    return json_pack("{s:I, s:o, s:o}", "readings", (json_int_t)clock->count, "ahead_ns",
+                     json_real_or_null(clock_ahead(clock)), "drift", json_real_or_null(drift));
 }
 
 static json_t *tensor_json(const struct rollup_tensor *t)

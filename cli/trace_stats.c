@@ -205,11 +205,12 @@ static json_t *row_json(const struct table *table, const struct summary_row *row
     static const char *const bounds[] = {NULL, "flops", "bytes"};
     struct roofline r = row_roofline(table, row);
     json_t *object =
-        json_pack("{s:o, s:f, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:f, s:o, s:I, s:I}", "name", json_text(row->name),
-                  "time_percent", 100 * row->share, "total_ns", (json_int_t)row->total_ns, "instances",
-                  (json_int_t)row->instances, "avg_ns", row->mean_ns, "med_ns", row->median_ns, "min_ns",
-                  (json_int_t)row->least_ns, "max_ns", (json_int_t)row->most_ns, "stddev_ns", row->deviation_ns,
-                  "step_ns", row->step_ns, "timed_step_ns", json_real_or_null(step_ns(table, row)), "flops",
+        json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:I, s:I}", "name", json_text(row->name),
+                  "time_percent", json_real_or_null(100 * row->share), "total_ns", (json_int_t)row->total_ns,
+                  "instances", (json_int_t)row->instances, "avg_ns", json_real_or_null(row->mean_ns), "med_ns",
+                  json_real_or_null(row->median_ns), "min_ns", (json_int_t)row->least_ns, "max_ns",
+                  (json_int_t)row->most_ns, "stddev_ns", json_real_or_null(row->deviation_ns), "step_ns",
+                  json_real_or_null(row->step_ns), "timed_step_ns", json_real_or_null(step_ns(table, row)), "flops",
                   (json_int_t)row->flops, "bytes_moved", (json_int_t)row->bytes_moved);
     json_object_set_new(object, "flops_per_second", json_real_or_null(r.flops_per_second));
     json_object_set_new(object, "bytes_per_second", json_real_or_null(r.bytes_per_second));
