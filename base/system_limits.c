@@ -334,10 +334,10 @@ uint32_t limits_processors(void)
     return processors;
 }
 
-static bool can_map(uint64_t bytes)
+static bool can_map(uint64_t bytes, int protection)
 {
     if (bytes > SIZE_MAX) return false;
-    void *block = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *block = mmap(NULL, (size_t)bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (block == MAP_FAILED) return false;
     munmap(block, (size_t)bytes);
     return true;
@@ -347,16 +347,18 @@ void limits_room(uint64_t most, struct limit *room)
 {
     *room = (struct limit){UINT64_MAX, ""};
     uint64_t found = 0, over = most / ROOM_STEP + 1; /* in steps: what can be mapped, and what cannot */
-    if (most == 0 || can_map(most)) {
+    if (most == 0 || can_map(most, PROT_READ | PROT_WRITE)) {
         room->amount = most;
         return;
     }
     while (over - found > 1) {
         uint64_t middle = found + (over - found) / 2;
-        *(can_map(middle * ROOM_STEP) ? &found : &over) = middle;
+        *(can_map(middle * ROOM_STEP, PROT_READ | PROT_WRITE) ? &found : &over) = middle;
     }
     lower_to_ulimits(room);
     if (!*room->source)
         snprintf(room->source, sizeof room->source, "the kernel's limit on mappings (vm.overcommit_memory)");
     room->amount = found * ROOM_STEP;
 }
+
+bool limits_has_addresses(uint64_t bytes) { return can_map(bytes, PROT_NONE); }

@@ -31,4 +31,7 @@ uint32_t limits_processors(void);
  * leave, to the MiB below. Where that is less than `most`, source says which. Nothing stays mapped. */
 void limits_room(uint64_t most, struct limit *room);
 
+/* Whether so many bytes of addresses are free as one block, with nothing in them: `ulimit -v` alone takes them away. */
+bool limits_has_addresses(uint64_t bytes);
+
 #endif

@@ -236,4 +236,8 @@ Test(limits, resource_limits_and_affinity_are_this_process_s)
     limits_room(MIB, &room);
     cr_expect_eq(room.amount, MIB);
     cr_expect_str_eq(room.source, "");
+    cr_expect(limits_has_addresses(1000 * MIB), "which hold nothing");
+    cr_assert_eq(setrlimit(RLIMIT_AS, &(struct rlimit){900 * MIB, 900 * MIB}), 0);
+    cr_expect(limits_has_addresses(MIB));
+    cr_expect_not(limits_has_addresses(1000 * MIB));
 }

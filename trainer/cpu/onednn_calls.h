@@ -44,7 +44,10 @@ struct onednn_calls {
 
 extern struct onednn_calls dnnl; /* empty until onednn_load has succeeded */
 
-/* Fills the table; the first call loads the library, by the loader's own search. ERROR_FAILED. Stays loaded. */
+/* Fills the table; the first call that has room loads the library, by the loader's own search. ERROR_MEMORY where there is
+ * no room for it and a kernel, which may be another time; ERROR_FAILED for good. Stays loaded. */
 bool onednn_load(struct error *err);
+/* ERROR_MEMORY when there is no room for a kernel. */
+bool onednn_check_room(struct error *err);
 
 #endif

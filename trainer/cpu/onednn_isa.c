@@ -1,11 +1,25 @@
 #include "onednn_isa.h"
 
+#include <pthread.h>
+
 #include "onednn_calls.h"
 
+static uint32_t vector_floats;
+
+static void find_vectors(void)
+{
+    if (!onednn_load(NULL)) return; /* whoever makes a kernel says why */
+    dnnl_cpu_isa_t isa = dnnl.get_effective_cpu_isa();
+    if ((isa & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core)
+        vector_floats = 16;
+    else if ((isa & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2)
+        vector_floats = 8;
+}
+
+/* How weights are stored hangs on it: the first answer stays, should oneDNN find its room later. */
 uint32_t onednn_vector_floats(void)
 {
-    if (!onednn_load(NULL)) return 0; /* whoever makes a kernel says why */
-    dnnl_cpu_isa_t isa = dnnl.get_effective_cpu_isa();
-    if ((isa & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core) return 16;
-    return (isa & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2 ? 8 : 0;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, find_vectors);
+    return vector_floats;
 }

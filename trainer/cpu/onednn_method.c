@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "system_limits.h"
 #include "weights.h"
 
 #define ALIGN 64u /* of everything in a workspace: a cache line, and a vector */
@@ -27,19 +26,6 @@ bool onednn_check(dnnl_status_t status, const char *what, struct error *err)
     if (status == dnnl_success) return true;
     if (status == dnnl_out_of_memory) return error_set(err, ERROR_MEMORY, "oneDNN: out of memory for %s", what);
     return error_set(err, ERROR_FAILED, "oneDNN refuses %s (status %d)", what, (int)status);
-}
-
-/* oneDNN is written in C++ and does not expect that memory may be missing when it makes things: an exception ends the
- * process. A kernel, its code and its tables take less than this. */
-#define ROOM_FOR_A_KERNEL (12u << 20)
-
-bool onednn_check_room(struct error *err)
-{
-    struct limit room;
-    limits_room(ROOM_FOR_A_KERNEL, &room);
-    if (room.amount == ROOM_FOR_A_KERNEL) return true;
-    return error_set(err, ERROR_MEMORY, "oneDNN: out of memory: %u MiB for a kernel, limited by %s",
-                     ROOM_FOR_A_KERNEL >> 20, room.source);
 }
 
 static uint64_t round_up(uint64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }

@@ -46,7 +46,5 @@ layout_view method_query(const_dnnl_primitive_desc_t pd, dnnl_query_t what);
 uint64_t method_scratch_bytes(const_dnnl_primitive_desc_t pd); /* rounded up; pd may be NULL */
 
 bool onednn_check(dnnl_status_t status, const char *what, struct error *err);
-/* ERROR_MEMORY when there is no room for a kernel. */
-bool onednn_check_room(struct error *err);
 
 #endif
