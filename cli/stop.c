@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "stop.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,11 +17,14 @@ static const int requests[] = {SIGHUP,  SIGINT,  SIGTERM,   SIGXCPU, SIGUSR1, SI
 static volatile sig_atomic_t requested, insisted;
 static const char *volatile answer;
 
-/* What the handler may call is in signal-safety(7). A terminal that is gone is told nothing. */
+/* What the handler may call is in signal-safety(7). A terminal that is gone is told nothing, and neither is one whose
+ * output is stopped, which the run would wait for. */
 static void give_answer(void)
 {
     const char *text = answer;
-    if (text && write(STDERR_FILENO, text, strlen(text)) < 0) answer = NULL;
+    struct pollfd to = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (!text || poll(&to, 1, 0) <= 0 || !(to.revents & POLLOUT)) return;
+    if (write(STDERR_FILENO, text, strlen(text)) < 0) answer = NULL;
 }
 
 static void end_at_once(int number)
@@ -37,10 +42,12 @@ static void end_at_once(int number)
 static void take_request(int number)
 {
     bool insists = number == SIGINT || number == SIGTERM;
+    int before = errno; /* of whoever is interrupted */
     if (insists && insisted) end_at_once(number);
     if (insists) insisted = 1;
     if (number == SIGINT && !requested) give_answer();
     if (!requested) requested = number;
+    errno = before;
 }
 
 void stop_catch(void)
