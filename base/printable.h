@@ -20,8 +20,8 @@ size_t utf8_whole_length(const char *text, size_t length);
  * the controls of bidirectional text (Unicode's property Bidi_Control), and what is no character at all. */
 bool printable_point(uint32_t point);
 
-/* Cells of a terminal that a printable character takes: 2 of most of China's, Japan's and Korea's and of pictures, 0 of a mark on
- * the character before it, as LC_CTYPE says; 1 where the locale has no Unicode, -1 of what it does not know. */
+/* Cells of a terminal that a printable character takes: 2 of most of China's, Japan's and Korea's and of pictures, 0 of a
+ * mark on the character before it, as LC_CTYPE says; 1 where the locale has no Unicode, -1 of what it does not know. */
 int printable_cells(uint32_t point);
 /* The same of so many bytes of printable text. */
 size_t printable_width(const char *text, size_t length);

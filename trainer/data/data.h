@@ -33,9 +33,10 @@ struct dataset_info {
 };
 
 /* A folder with CIFAR binaries (data_batch_*.bin, test_batch.bin; train.bin, test.bin) or with train/ and test/ (or val/)
- * folders of JPEGs by class, or with such folders alone, which are then divided; the format is recognised. Validates sizes and label ranges of every file; a batches.meta.txt
- * may name other classes than CIFAR-10's, up to 256. JPEGs are only listed (a damaged one is found when it is decoded,
- * or by dataset_check); mean and deviation are those of up to 8,192 of them. The caller closes the dataset. */
+ * folders of JPEGs by class, or with such folders alone, which are then divided; the format is recognised. Validates
+ * sizes and label ranges of every file; a batches.meta.txt may name other classes than CIFAR-10's, up to 256. JPEGs are
+ * only listed (a damaged one is found when it is decoded, or by dataset_check); mean and deviation are those of up to
+ * 8,192 of them. The caller closes the dataset. */
 bool dataset_open(const char *path, struct dataset **dataset, struct error *err);
 void dataset_close(struct dataset *dataset);
 /* How many classes a dataset names, without opening it: no image is looked at. */
