@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <math.h>
 
 #include "train_private.h"
@@ -143,13 +144,23 @@ static bool evaluate_images(struct training *run, struct error *err)
     return ok && (run->options->evaluates_only || run_open_loader(run, err));
 }
 
+/* Of an evaluation alone no step is named. */
+static bool name_evaluation(const struct training *run, struct error *err)
+{
+    if (run->options->evaluates_only) return false;
+    return error_prefix(err, "the evaluation after step %" PRIu64, run->done);
+}
+
 bool run_evaluate(struct training *run, bool save_is_due, struct error *err)
 {
     struct tested_state *tested;
+    uint64_t begin = clock_now_ns();
     if (dataset_info(run->dataset)->test_images == 0) return true;
-    TRY(tested_state_begin(run, &tested, err));
-    bool ok = evaluate_images(run, err);
+    if (!tested_state_begin(run, &tested, err)) return name_evaluation(run, err);
+    bool ok = evaluate_images(run, err) || name_evaluation(run, err);
+    if (run->status.evaluated) pace_see_test(&run->pace, (double)(clock_now_ns() - begin) * 1e-9);
     bool saves = ok && run->status.evaluated && run->options->save_folder && (save_is_due || run_is_best(run));
     if (saves) ok = run_save_average(run, err);
-    return tested_state_end(run, tested, ok ? err : NULL) && ok;
+    bool back = tested_state_end(run, tested, ok ? err : NULL);
+    return ok && (back || name_evaluation(run, err));
 }

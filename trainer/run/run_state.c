@@ -155,7 +155,7 @@ bool run_save_average(struct training *run, struct error *err)
 {
     uint64_t begin = clock_now_ns();
     if (run->options->average_decay <= 0) return true;
-    TRY(write_state(run, false, true, err));
+    if (!write_state(run, false, true, err)) return error_prefix(err, "the checkpoint of step %" PRIu64, run->done);
     run->averaged = run->done;
     report_checkpoint(run, begin);
     return true;

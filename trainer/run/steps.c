@@ -227,10 +227,7 @@ static bool save_is_due(const struct training *run)
 static bool evaluate(struct training *run, bool due, struct error *err)
 {
     const struct train_options *o = run->options;
-    uint64_t begin = clock_now_ns();
-    if (!run_is_stopped(run) && !run_evaluate(run, save_is_due(run), err))
-        return error_prefix(err, "the evaluation after step %" PRIu64, run->done);
-    if (run->status.evaluated) pace_see_test(&run->pace, (double)(clock_now_ns() - begin) * 1e-9);
+    if (!run_is_stopped(run)) TRY(run_evaluate(run, save_is_due(run), err));
     if (due && run->status.evaluated) schedule_see_evaluation(&o->schedule, &run->schedule, run->status.top1_error);
     run->schedule.waiting = due && !run->status.evaluated && o->schedule.kind == SCHEDULE_PLATEAU;
     return true;

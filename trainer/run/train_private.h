@@ -79,7 +79,7 @@ struct training {
 /* evaluate.c: over the test set, with the weights as they are; fills status' test figures. The loader of training
  * images rests meanwhile, so that no more memory is held than the plan counts. *stop leaves status as it was. Where the
  * step is then saved, as it is due or the best so far, the file of an average is written at once: its statistics are
- * those that were tested. */
+ * those that were tested. An error names the evaluation, or the checkpoint, and the step, but where the run evaluates only. */
 bool run_evaluate(struct training *run, bool save_is_due, struct error *err);
 /* Where a device's share of an evaluation batch begins, which is of all devices; of their number, its size. */
 uint32_t run_evaluated_before(const struct training *run, uint32_t device);

@@ -153,7 +153,23 @@ Test(disk, what_would_fit_is_said_and_fits)
     cr_expect_str_empty(run->err);
 }
 
-/* What is no file takes no disk. */
+/* It is a part of the checkpoint, though it is written with the test. The second step's has no room. */
+Test(disk, an_average_that_has_no_room_is_the_checkpoint_s)
+{
+    mount_small(1400);
+    char words[768];
+    snprintf(words, sizeof words,
+             "train resnet-8 --batch 8 --gpus cpu --data %s --iterations 2 --evaluate-every 1 --evaluate-images 8 "
+             "--average-weights 0.9 --save %s/small/run --save-every 1",
+             run_data, run_data);
+    const struct cli_run *run = cli_run(words);
+    cr_expect_eq(run->code, 1, "%d: %s", run->code, run->err);
+    cr_expect(strstr(run->err, "the checkpoint of step 2: ") && strstr(run->err, "average-") &&
+                  !strstr(run->err, "the evaluation"),
+              "%s", run->err);
+}
+
+/* What is no file takes no disk; a link is where its file is. */
 Test(disk, a_trace_and_a_log_count_where_they_lie)
 {
     mount_small(64);
