@@ -74,8 +74,9 @@ bool checkpoint_try(const char *folder, struct error *err);
 bool checkpoint_mark_best(const char *folder, uint64_t step, bool average, struct error *err);
 /* The error of what best.safetensors in the folder names; NAN where there is none. */
 double checkpoint_best_error(const char *folder);
-/* Of the checkpoints up to step `newest`, all but the last `keep` (1 or more) and the best are removed; what cannot be removed
- * stays, and so do those of later steps, which another run wrote that this one began again within. */
+/* Of the checkpoints up to step `newest`, all but the last `keep` (1 or more) and the best are removed, and what has no model,
+ * as a killed run leaves it; what cannot be removed stays, and so do those of later steps, which another run wrote that this
+ * one began again within. */
 void checkpoint_thin(const char *folder, uint64_t newest, uint64_t keep);
 
 /* A folder that one run at a time saves to. */

@@ -70,12 +70,16 @@ static bool is_model(const char *name, uint64_t *step)
     return suffix && (strcmp(suffix, CHECKPOINT_SUFFIX) == 0 || strcmp(suffix, OLD_SUFFIX) == 0);
 }
 
+static bool is_state(const char *name, uint64_t *step)
+{
+    const char *suffix = parse_name(name, step);
+    return suffix && strcmp(suffix, CHECKPOINT_STATE) == 0;
+}
+
 bool checkpoint_names_one(const char *name)
 {
     uint64_t step;
-    const char *suffix = parse_name(name, &step);
-    return is_model(name, &step) || is_average(name, &step) || (suffix && strcmp(suffix, CHECKPOINT_STATE) == 0) ||
-           strcmp(name, BEST) == 0;
+    return is_model(name, &step) || is_average(name, &step) || is_state(name, &step) || strcmp(name, BEST) == 0;
 }
 
 /* ---- Writing there ---- */
@@ -260,6 +264,21 @@ static void remove_step(const char *folder, uint64_t step)
     if (checkpoint_average_path(path, folder, step, NULL)) unlink(path);
 }
 
+/* What a killed run leaves: a state or an average whose model was never written. */
+static void remove_orphans(const char *path, uint64_t newest, uint64_t best)
+{
+    char model[CHECKPOINT_PATH];
+    uint64_t step;
+    DIR *folder = opendir(path);
+    for (const struct dirent *entry; folder && (entry = readdir(folder));) {
+        if (!is_average(entry->d_name, &step) && !is_state(entry->d_name, &step)) continue;
+        if (step > newest || step == best) continue;
+        if (checkpoint_path(model, path, step, CHECKPOINT_SUFFIX, NULL) && access(model, F_OK) != 0 && errno == ENOENT)
+            remove_step(path, step);
+    }
+    if (folder) closedir(folder);
+}
+
 void checkpoint_thin(const char *folder, uint64_t newest, uint64_t keep)
 {
     char path[CHECKPOINT_PATH], target[NAME_MAX + 1];
@@ -274,4 +293,5 @@ void checkpoint_thin(const char *folder, uint64_t newest, uint64_t keep)
     for (size_t i = keep; i < count; i++)
         if (steps[i] != best) remove_step(folder, steps[i]);
     mem_free(steps);
+    remove_orphans(folder, newest, best);
 }

@@ -439,6 +439,38 @@ Test(checkpoint, the_best_and_the_newest_are_kept)
     cr_assert_eq(c.step, 2);
 }
 
+static void touch(const char *name)
+{
+    char path[CHECKPOINT_PATH];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    cr_assert(file && fclose(file) == 0, "%s", path);
+}
+
+/* Killed before the model of step 2 was written, and of step 3 all but the average. That of a later step may be another
+ * run's, and another name is somebody's. */
+Test(checkpoint, what_killed_runs_left_goes_with_the_others)
+{
+    char command[512];
+    struct error err = {0};
+    touch("average-000000000001.safetensors");
+    touch("step-000000000002.state.safetensors");
+    touch("average-000000000002.safetensors");
+    touch("average-000000000003.safetensors");
+    touch("average-000000000004.safetensors");
+    touch("average-000000000009.safetensors");
+    touch("average-3.safetensors");
+    write_one(4);
+    cr_assert(checkpoint_mark_best(folder, 1, true, &err), "%s", err.text);
+    checkpoint_thin(folder, 4, 1);
+    snprintf(
+        command, sizeof command,
+        "test \"$(ls %s | sed s/00000000000// | tr '\\n' ' ')\" = 'average-1.safetensors average-4.safetensors "
+        "average-9.safetensors average-3.safetensors best.safetensors step-4.safetensors step-4.state.safetensors '",
+        folder);
+    cr_assert_eq(system(command), 0);
+}
+
 /* A run that went on from step 1 in a folder of five: what it wrote stays, and what it has not come to. */
 Test(checkpoint, what_was_just_written_is_kept_beside_later_steps)
 {
