@@ -109,18 +109,30 @@ struct place {
     uint64_t free_bytes;
 };
 
-/* Of a folder, or of the one that a file lies in or will lie in. Pipes and devices are on no disk. */
+static void find_folder(const char *path, char folder[TRAIN_PATH])
+{
+    const char *slash = strrchr(path, '/');
+    if (slash)
+        snprintf(folder, TRAIN_PATH, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    else
+        snprintf(folder, TRAIN_PATH, ".");
+}
+
+/* Of a folder or a file, which may be a link to another disk; where no file is there yet, of the folder it will lie in.
+ * Pipes and devices are on no disk. */
 static struct place find_place(const char *path, bool is_folder)
 {
     struct place place = {0};
     struct statvfs disk;
     struct stat info;
     char folder[TRAIN_PATH];
-    if (!is_folder && stat(path, &info) == 0 && !S_ISREG(info.st_mode)) return place;
-    const char *slash = is_folder ? NULL : strrchr(path, '/');
-    snprintf(folder, sizeof folder, "%s", is_folder ? path : ".");
-    if (slash) snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
-    if (stat(folder, &info) != 0 || statvfs(folder, &disk) != 0 || disk.f_blocks == 0) return place;
+    if (!is_folder && stat(path, &info) != 0) {
+        find_folder(path, folder);
+        path = folder;
+        is_folder = true;
+    }
+    if (stat(path, &info) != 0 || (!is_folder && !S_ISREG(info.st_mode))) return place;
+    if (statvfs(path, &disk) != 0 || disk.f_blocks == 0) return place;
     uint64_t blocks = geteuid() == 0 ? disk.f_bfree : disk.f_bavail;
     return (struct place){true, info.st_dev, blocks * (disk.f_frsize ? disk.f_frsize : disk.f_bsize)};
 }

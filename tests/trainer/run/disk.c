@@ -178,6 +178,13 @@ Test(disk, a_trace_and_a_log_count_where_they_lie)
     const struct cli_run *run = train(words);
     cr_expect_eq(run->code, 0, "%s", run->err);
     cr_expect(strstr(run->err, "64.0 KiB is free") && strstr(run->err, "the trace may take up to"), "%s", run->err);
+    char link[256];
+    snprintf(link, sizeof link, "%s/link", run_data);
+    cr_assert_eq(symlink("small/trace", link), 0);
+    snprintf(words, sizeof words, "--trace %s", link);
+    run = train(words);
+    cr_expect_eq(run->code, 0, "%s", run->err);
+    cr_expect(strstr(run->err, "is free on the disk of") && strstr(run->err, "link"), "%s", run->err);
     run = train("--trace /dev/null --log /dev/null");
     cr_expect_eq(run->code, 0, "%s", run->err);
     cr_expect_str_empty(run->err);
