@@ -59,7 +59,8 @@ static const char *const manual[] = {
     "    --test N     synth: test images, 2000 if not given\n"
     "    --seed S     synth: 1 if not given\n"
     "    --json       info: one JSON object: path, format (cifar10, cifar100,\n"
-    "                 folders), classes (each name, train_images, test_images),\n"
+    "                 folders), divided (every tenth picture of a class is for\n"
+    "                 tests), classes (each name, train_images, test_images),\n"
     "                 train_images, test_images, height, width (0 for folders),\n"
     "                 mean, deviation (of R, G, B as 0..1), with --check also faults\n"
     "    --check      info: decode every picture and name those that cannot be\n"
@@ -232,12 +233,12 @@ static bool print_json(const char *path, const struct dataset *dataset, const ui
 {
     static const char *const names[] = {"cifar10", "cifar100", "folders"};
     const struct dataset_info *info = dataset_info(dataset);
-    json_t *object =
-        json_pack("{s:o, s:s, s:o, s:I, s:I, s:i, s:i, s:[f,f,f], s:[f,f,f]}", "path", json_text(path), "format",
-                  names[info->format], "classes", class_list(dataset), "train_images", (json_int_t)info->train_images,
-                  "test_images", (json_int_t)info->test_images, "height", (int)info->height, "width", (int)info->width,
-                  "mean", (double)info->mean[0], (double)info->mean[1], (double)info->mean[2], "deviation",
-                  (double)info->deviation[0], (double)info->deviation[1], (double)info->deviation[2]);
+    json_t *object = json_pack("{s:o, s:s, s:b, s:o, s:I, s:I, s:i, s:i, s:[f,f,f], s:[f,f,f]}", "path",
+                               json_text(path), "format", names[info->format], "divided", (int)info->divided, "classes",
+                               class_list(dataset), "train_images", (json_int_t)info->train_images, "test_images",
+                               (json_int_t)info->test_images, "height", (int)info->height, "width", (int)info->width,
+                               "mean", (double)info->mean[0], (double)info->mean[1], (double)info->mean[2], "deviation",
+                               (double)info->deviation[0], (double)info->deviation[1], (double)info->deviation[2]);
     if (faults) json_object_set_new(object, "faults", json_integer((json_int_t)*faults));
     return json_print(object, 9, stdout, err);
 }

@@ -1,4 +1,4 @@
-"""What `plan --json` prints and what docs/formats.md says that it prints are the same keys."""
+"""What `plan --json` and others print and what docs/formats.md says that they print are the same keys."""
 import json
 import os
 import pathlib
@@ -78,6 +78,16 @@ def compared():
     return set(result) | set(result['better'])
 
 
+def said_of_data():
+    """The keys of `data info --json`."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([FATHOM, 'data', 'synth', folder, '--train', '20', '--test', '10'], check=True, capture_output=True)
+        done = subprocess.run([FATHOM, 'data', 'info', folder, '--json', '--check'], check=True, capture_output=True, text=True)
+    result = json.loads(done.stdout)
+    assert result['divided'] is False, result
+    return set(result) | set(result['classes'][0])
+
+
 told, found = documented((SOURCE / 'docs/formats.md').read_text(), '### For scripts'), printed()
 failures = [f'{path or "the object"}: {key} is printed, not documented'
             for path in found for key in sorted(found[path] - told.get(path, set()))]
@@ -86,6 +96,10 @@ failures += [f'{path or "the object"}: {key} is documented, not printed'
 text = (SOURCE / 'docs/formats.md').read_text()
 text = text[text.index('`fathom plan --compare --json`'):text.index('\n## Trace')]
 failures += [f'--compare: {key} is printed, not documented' for key in sorted(compared()) if f'`{key}`' not in text]
+text = (SOURCE / 'docs/formats.md').read_text()
+text = text[text.index('| of `fathom data info --json`'):].split('\n\n')[0]
+named = set(re.findall(r'`(\w+)`', '\n'.join(line.split(' | ', 1)[0] for line in text.splitlines()[2:]))) | {'name'}
+failures += [f'data info: {key} is either printed or documented' for key in sorted(said_of_data() ^ named)]
 print('\n'.join(failures))
 print(f'{sum(map(len, told.values()))} keys, {len(failures)} failed')
 sys.exit(bool(failures))
