@@ -46,7 +46,8 @@ static const char *const manual[] = {
     "                      classes may be there\n"
     "        CIFAR-100     train.bin, test.bin; fine_label_names.txt may be there\n"
     "        pictures      train/CLASS/*.jpg and test/CLASS/*.jpg (or val/, or none),\n"
-    "                      or CLASS/*.jpg alone, of which every tenth is for tests;\n"
+    "                      or CLASS/*.jpg alone, of which every tenth is for tests\n"
+    "                      (none of a class of fewer than six);\n"
     "                      *.jpeg, *.png, *.webp (where fathom is built with libwebp)\n"
     "                      and capitals too: what a file holds is seen from its\n"
     "                      first bytes. Photographs are turned as their Exif\n"
@@ -189,7 +190,9 @@ static void print_info(const char *path, const struct dataset *dataset)
         printf(", %u x %u\n", info->width, info->height);
     else
         printf(", scaled when they are read\n");
-    if (info->divided) puts("             (no train/ and test/: every tenth of a class is for tests)");
+    if (info->divided)
+        printf("             (no train/ and test/: every tenth of a class is for tests, of fewer than %u none)\n",
+               DATA_TEST_LEAST);
     printf("  mean       %.4f %.4f %.4f   (R G B of the training set as 0..1)\n", (double)info->mean[0],
            (double)info->mean[1], (double)info->mean[2]);
     printf("  deviation  %.4f %.4f %.4f\n", (double)info->deviation[0], (double)info->deviation[1],

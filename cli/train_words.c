@@ -193,14 +193,34 @@ static void say_unlearnt(const struct plan *plan)
                  "that has learnt");
 }
 
+static uint32_t count_untested(const struct dataset *dataset)
+{
+    uint32_t count = 0;
+    for (uint32_t label = 0; label < dataset_info(dataset)->classes; label++)
+        count += dataset_class_images(dataset, false, label) == 0;
+    return count;
+}
+
+/* Small classes have no pictures for tests, which a test's error does not say. */
 static void say_divided(const struct train_command *c)
 {
     char all[UNITS_TEXT], tests[UNITS_TEXT];
+    struct text line = {0};
     const struct dataset_info *info = dataset_info(c->options.dataset);
     if (!info->divided) return;
-    page_say(stdout, 0, 2, "%s has no train/ and test/: of its %s pictures every tenth of a class, %s, is for tests",
-             PRINTABLE(c->options.data_path), units_format_count(info->train_images + info->test_images, all),
-             units_format_count(info->test_images, tests));
+    uint32_t untested = count_untested(c->options.dataset);
+    text_add(&line, "%s has no train/ and test/: ", PRINTABLE(c->options.data_path));
+    units_format_count(info->train_images + info->test_images, all);
+    if (info->test_images == 0)
+        text_add(&line, "none of its %s pictures is for tests, as each class has fewer than %u: no error will be known",
+                 all, DATA_TEST_LEAST);
+    else
+        text_add(&line, "of its %s pictures every tenth of a class, %s, is for tests", all,
+                 units_format_count(info->test_images, tests));
+    if (info->test_images > 0 && untested > 0)
+        text_add(&line, "; %u class%s fewer than %u and %s not tested", untested, untested == 1 ? " has" : "es have",
+                 DATA_TEST_LEAST, untested == 1 ? "is" : "are");
+    page_text(stdout, 0, 2, &line);
 }
 
 void train_words_begin(const struct plan *plan, const struct train_command *c, const struct backend *backend)

@@ -22,6 +22,7 @@ typedef bool data_progress(void *context, uint64_t done, uint64_t total);
 struct dataset; /* opened and validated; images are read from disk when wanted, none is kept in memory */
 
 #define DATA_TEST_EVERY 10u /* of a class's pictures in the order of their names the 6th of each so many is for tests */
+#define DATA_TEST_LEAST (DATA_TEST_EVERY / 2 + 1) /* a class of fewer pictures has none for tests */
 
 struct dataset_info {
     enum data_format format;

@@ -48,6 +48,20 @@ static const struct cli_run *train(const char *format)
     return cli_run(arguments);
 }
 
+/* Wherever lines are broken. */
+static void expect_words(const char *text, const char *wanted)
+{
+    char flat[8192];
+    size_t length = 0;
+    for (; *text && length + 1 < sizeof flat; text++) {
+        bool space = *text == ' ' || *text == '\n';
+        if (space && length > 0 && flat[length - 1] == ' ') continue;
+        flat[length++] = space ? ' ' : *text;
+    }
+    flat[length] = '\0';
+    cr_assert(strstr(flat, wanted), "'%s' is not in: %s", wanted, flat);
+}
+
 static void has(const char *text, const char *wanted)
 {
     cr_assert(strstr(text, wanted), "'%s' is not in: %s", wanted, text);
@@ -102,6 +116,29 @@ Test(photos, bytes_change_nothing)
 }
 
 Test(photos, the_number_of_classes_may_be_said)
+/* Of three classes one has six pictures, the fewest of which one is for tests, and then none has. */
+Test(photos, classes_too_small_for_tests_are_told)
+{
+    static const char *const words = "train resnet-20 --data %s/train --batch 6 --image-size 32 --iterations 1 "
+                                     "--schedule constant";
+    char command[2 * HELP_PATH];
+    snprintf(command, sizeof command, "cd %s/train && rm ant/0.JPEG bee/0.JPEG", photos);
+    cr_assert_eq(system(command), 0);
+    const struct cli_run *run = train(words);
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    expect_words(run->out,
+                 "of its 16 pictures every tenth of a class, 1, is for tests; 2 classes have fewer than 6 and "
+                 "are not tested");
+    snprintf(command, sizeof command, "rm %s/train/cat/0.JPEG", photos);
+    cr_assert_eq(system(command), 0);
+    run = train(words);
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    expect_words(run->out, "none of its 15 pictures is for tests, as each class has fewer than 6");
+    cr_expect_null(strstr(run->out, "test loss"));
+    run = train("data info %s/train");
+    has(run->out, "of fewer than 6 none)");
+}
+
 {
     const struct cli_run *run = train("train resnet-18 --data %s --batch 6 --image-size 32 --iterations 1 --classes 4");
     cr_assert_eq(run->code, 2, "%s", run->out);
