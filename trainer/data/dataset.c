@@ -60,19 +60,28 @@ static bool is_undivided(const char *path)
     return !exists(path, "test") && !exists(path, "val") && folders_hold_classes(path);
 }
 
+/* What a folder is read as; false where it is no dataset. */
+static bool recognise(const char *path, enum data_format *format, bool *divided)
+{
+    *divided = false;
+    if (has_cifar10(path))
+        *format = DATA_CIFAR10;
+    else if (exists(path, "train.bin") || exists(path, "test.bin"))
+        *format = DATA_CIFAR100;
+    else if (exists(path, "train"))
+        *format = DATA_FOLDERS;
+    else if (is_undivided(path)) {
+        *format = DATA_FOLDERS;
+        *divided = true;
+    } else
+        return false;
+    return true;
+}
+
 static bool find_format(struct dataset *dataset, struct error *err)
 {
-    const char *path = dataset->path;
-    if (has_cifar10(path))
-        dataset->info.format = DATA_CIFAR10;
-    else if (exists(path, "train.bin") || exists(path, "test.bin"))
-        dataset->info.format = DATA_CIFAR100;
-    else if (exists(path, "train") || is_undivided(path))
-        dataset->info.format = DATA_FOLDERS;
-    else
-        return refuse_folder(path, err);
-    dataset->info.divided = dataset->info.format == DATA_FOLDERS && !exists(path, "train");
-    return true;
+    struct dataset_info *info = &dataset->info;
+    return recognise(dataset->path, &info->format, &info->divided) || refuse_folder(dataset->path, err);
 }
 
 static bool open_as_found(struct dataset *dataset, struct error *err)
@@ -155,9 +164,10 @@ bool dataset_reads(const char *folder, const char *file)
     static const char *const files[] = {"batches.meta.txt", "train.bin", "test.bin", "fine_label_names.txt"};
     static const char *const parts[] = {"train", "test", "val"};
     char name[CIFAR_FILE_NAME], wanted[FILES_PATH], path[DATASET_PATH], found[FILES_PATH];
+    enum data_format format;
+    bool divided;
     if (!resolve_made(file, wanted)) return false;
-    if (!exists(folder, "train") && !has_cifar10(folder) && !exists(folder, "train.bin") && is_undivided(folder))
-        return files_resolve(folder, found) && is_below(wanted, found);
+    if (recognise(folder, &format, &divided) && divided) return files_resolve(folder, found) && is_below(wanted, found);
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
         if (is_at(wanted, folder, files[i])) return true;
     for (uint32_t i = 0; i < CIFAR_FILES; i++) {

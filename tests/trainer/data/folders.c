@@ -152,6 +152,13 @@ Test(folders, what_nobody_divided_is_divided)
         for (unsigned t = 0; t < 3; t++) cr_expect_null(strstr(name, tested[t]), "%s", name);
     }
     dataset_close(dataset);
+    put_bytes(path, "test.bin", "");
+    cr_expect_not(dataset_reads(path, help_join(file, path, "run")), "it would be opened as CIFAR-100");
+    cr_expect(dataset_reads(path, help_join(file, path, "test.bin")));
+    cr_assert_eq(unlink(help_join(file, path, "test.bin")), 0);
+    make_folder(path, "eel");
+    snprintf(file, sizeof file, "%s/eel: is empty", path);
+    help_refused(path, ERROR_INPUT, file, "JPEGs");
     make_folder(path, "val");
     help_refused(path, ERROR_INPUT, path, "no dataset was found");
     help_remove(path);
