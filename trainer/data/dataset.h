@@ -31,7 +31,7 @@ struct cifar {
 
 /* JPEGs by class. Images are numbered class by class in alphabetical order, within a class by file name. */
 struct folder_list {
-    char folder[8];         /* "train", "test" or "val", "." of a divided dataset; "" = there is none */
+    char folder[8];         /* "train", "test" or "val"; says nothing of a divided dataset; "" = there is none */
     uint64_t *class_first;  /* classes + 1: number of the first image of each class */
     uint64_t *name_offsets; /* one an image, into names */
     char *names;            /* file names, each with its NUL */

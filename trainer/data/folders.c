@@ -209,10 +209,14 @@ static bool list_part(struct dataset *dataset, enum dataset_part part, const cha
     return ok;
 }
 
+/* The folder of a part's classes: of a divided dataset its own. */
 static bool join_part(char path[DATASET_PATH], const struct dataset *dataset, const char *part, struct error *err)
 {
-    if (dataset->info.divided) part = ".";
-    return dataset_join(path, dataset->path, part, err);
+    if (!dataset->info.divided) return dataset_join(path, dataset->path, part, err);
+    int length = snprintf(path, DATASET_PATH, "%s", dataset->path);
+    if (length >= 0 && length < DATASET_PATH) return true;
+    return error_set(err, ERROR_INPUT, "%s: the path has %d characters; at most %d are possible",
+                     PRINTABLE_CUT(path, 200), length, DATASET_PATH - 1);
 }
 
 bool folders_name_classes(struct dataset *dataset, struct error *err)
@@ -225,9 +229,9 @@ static bool open_train(struct dataset *dataset, struct error *err)
 {
     struct folder_list *list = &dataset->folders->lists[DATASET_TRAIN];
     char path[DATASET_PATH];
-    snprintf(list->folder, sizeof list->folder, dataset->info.divided ? "." : "train");
-    TRY(dataset_join(path, dataset->path, list->folder, err));
-    TRY(folders_name_classes(dataset, err));
+    snprintf(list->folder, sizeof list->folder, "train");
+    TRY(join_part(path, dataset, list->folder, err));
+    TRY(take_classes(dataset, path, err));
     TRY(list_part(dataset, DATASET_TRAIN, path, NULL, err));
     dataset->info.train_images = list->images;
     return true;
@@ -267,7 +271,6 @@ static bool find_test(const struct dataset *dataset, struct folder_list *list, c
 static bool open_divided_test(struct dataset *dataset, struct error *err)
 {
     struct folder_list *list = &dataset->folders->lists[DATASET_TEST];
-    snprintf(list->folder, sizeof list->folder, ".");
     TRY(list_part(dataset, DATASET_TEST, dataset->path, NULL, err));
     dataset->info.test_images = list->images;
     return true;
@@ -425,10 +428,7 @@ bool folders_find(const struct dataset *dataset, enum dataset_part part, uint64_
             high = middle;
     }
     *label = low;
-    bool divided = dataset->info.divided;
-    int length = snprintf(path, DATASET_PATH, "%s/%s%s%s/%s", dataset->path, divided ? "" : list->folder,
-                          divided ? "" : "/", dataset->names[low], list->names + list->name_offsets[index]);
-    if (length >= 0 && length < DATASET_PATH) return true;
-    return error_set(err, ERROR_FAILED, "%s: the path has %d characters; at most %d are possible",
-                     PRINTABLE_CUT(path, 200), length, DATASET_PATH - 1);
+    char folder[DATASET_PATH], class[DATASET_PATH];
+    return join_part(folder, dataset, list->folder, err) && dataset_join(class, folder, dataset->names[low], err) &&
+           dataset_join(path, class, list->names + list->name_offsets[index], err);
 }
