@@ -2,10 +2,12 @@
 import json
 import os
 import pathlib
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree
 
 from commands import FATHOM, check_with_images, expect, log_of, refused, run, wait_for, write
@@ -236,17 +238,23 @@ def check_interrupt(scratch, data):
     process = subprocess.Popen([FATHOM, 'train', 'resnet-8', '--gpus', 'cpu', '--batch', '8', '--data', str(data), '--no-evaluate', '--save', scratch / 'asked',
                                 '--iterations', '100000', '--schedule', 'constant'], stdin=subprocess.DEVNULL, stdout=program_side, stderr=program_side)
     os.close(program_side)
-    seen = b''
-    while True:
-        try:
-            part = os.read(main_side, 4096)
-        except OSError:  # its other side is closed
-            break
-        if b'step 1/' not in seen and b'step 1/' in seen + part:
-            process.send_signal(signal.SIGINT)
-        seen += part
-    os.close(main_side)
-    process.wait(timeout=60)
+    seen, limit = b'', time.monotonic() + 60
+    try:
+        while (left := limit - time.monotonic()) > 0 and select.select([main_side], [], [], left)[0]:
+            try:
+                part = os.read(main_side, 4096)
+            except OSError:  # its other side is closed
+                break
+            if b'step 1/' not in seen and b'step 1/' in seen + part:
+                process.send_signal(signal.SIGINT)
+            seen += part
+        process.wait(timeout=max(1, limit - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        pass  # its exit status says so below
+    finally:
+        process.kill()
+        process.wait()
+        os.close(main_side)
     answer = b'the step comes to its end, then a checkpoint is written; another Ctrl-C ends the run at once'
     expect(process.returncode == 0 and seen.count(answer) == 1 and seen.find(answer) < seen.find(b'stopped by Ctrl-C'), f'Ctrl-C: {seen!r}')
 
