@@ -48,7 +48,7 @@ static void add_part(struct text *line, int part, const struct train_status *s)
     case EPOCH: add_number(line, "  epoch %.2f", s->epoch); break;
     case LOSS: add_number(line, "  loss %.4f", s->loss); break;
     case ERROR:
-        text_add(line, s->has_top5 ? "  top-1/5 error " : "  error ");
+        text_add(line, s->has_top5 ? "  top-1/5 error " : "  top-1 error ");
         add_number(line, s->has_top5 ? "%.1f" : "%.1f %%", 100 * s->pass_top1);
         if (s->has_top5) add_number(line, "/%.1f %%", 100 * s->pass_top5);
         break;
