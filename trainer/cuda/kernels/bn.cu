@@ -201,8 +201,8 @@ template <int V> __device__ inline uint32_t open_in(const uint8_t *mask, uint64_
 
 // Of the rows that load_rows reads.
 template <int V, int R>
-__device__ inline void load_open(uint32_t shut, const uint8_t *mask, uint32_t bit, const struct kernel_columns &c, const place &at,
-                                 uint32_t row, uint32_t end, uint32_t open[R])
+__device__ inline void load_open(uint32_t shut, const uint8_t *mask, uint32_t bit, const struct kernel_columns &c,
+                                 const place &at, uint32_t row, uint32_t end, uint32_t open[R])
 {
 #pragma unroll
     for (int r = 0; r < R; r++) {

@@ -36,7 +36,8 @@ template <class T, bool two, class F> __device__ inline void do_elements(const s
 {
     constexpr int V = 16 / sizeof(T);
     for (uint64_t i = grid_first(); i < a.vectors; i += SOME(two) * grid_step()) do_some<T, V, two>(a, i, a.vectors, f);
-    for (uint64_t i = a.vectors * V + grid_first(); i < a.count; i += SOME(two) * grid_step()) do_some<T, 1, two>(a, i, a.count, f);
+    for (uint64_t i = a.vectors * V + grid_first(); i < a.count; i += SOME(two) * grid_step())
+        do_some<T, 1, two>(a, i, a.count, f);
 }
 
 template <class T> __device__ inline void relu(const struct elementwise_arguments &a)

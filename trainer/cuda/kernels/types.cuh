@@ -46,8 +46,17 @@ __device__ inline void set_element(void *to, uint32_t type, uint64_t i, float va
 // V neighbours, moved 16 bytes at a time where they have as many.
 template <class T, int V> struct __align__(sizeof(T) * V < 16 ? sizeof(T) * V : 16) neighbours { T at[V]; };
 
+// A host's compiler may take words and the elements that were written there for different memory, unless it is told.
+#ifdef __CUDACC__
+#define MAY_ALIAS
+#else
+#define MAY_ALIAS __attribute__((may_alias))
+#endif
+
 // The same as they lie in registers, to be widened when they are wanted: two of 16 bits share a word until then.
-template <class T, int V> struct __align__(sizeof(T) * V < 16 ? sizeof(T) * V : 16) packed { uint32_t words[sizeof(T) * V / 4]; };
+template <class T, int V> struct MAY_ALIAS __align__(sizeof(T) * V < 16 ? sizeof(T) * V : 16) packed {
+    uint32_t words[sizeof(T) * V / 4];
+};
 template <class T> struct packed<T, 1> { T one; };
 
 template <class T, int V> __device__ inline packed<T, V> load_packed(const void *from, uint64_t element)
