@@ -75,17 +75,18 @@ def log_tail(bench, lines):
 class Clock:
     """What is left of the whole and of a part."""
 
-    def __init__(self, seconds):
-        self.end = time.monotonic() + seconds
+    def __init__(self, seconds, now=time.monotonic):
+        self.now = now
+        self.end = now() + seconds
         self.part_end = self.end
 
     def begin(self, seconds, kept=0):
         """A part, beside which so many seconds are kept for others."""
-        now = time.monotonic()
+        now = self.now()
         self.part_end = min(self.end, now + seconds, max(self.end - kept, now + 1))
 
     def left(self):
-        return self.part_end - time.monotonic()
+        return self.part_end - self.now()
 
 
 class Bench:
