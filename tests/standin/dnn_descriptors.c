@@ -307,6 +307,8 @@ cudnnStatus_t EXPORTED cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream)
 
 size_t EXPORTED cudnnGetVersion(void) { return options.cudnn ? options.cudnn : CUDNN_VERSION; }
 
+size_t EXPORTED cudnnGetCudartVersion(void) { return CUDART_VERSION; }
+
 EXPORTED const char *cudnnGetErrorString(cudnnStatus_t status)
 {
     switch (status) {

@@ -205,12 +205,16 @@ static bool prepare_naive(struct prepared *p, const char *why, struct error *err
     return cuda_prepare_naive_convolution(p, err);
 }
 
-static const char *no_engine(const struct cudnn_library *cudnn)
+/* What cuDNN lacks is looked for once: the first alone is told of. */
+static bool prepare_without_engine(struct prepared *p, struct error *err)
 {
-    struct error unsaid = {0};
-    return !cudnn || cudnn_can_compile(cudnn, &unsaid) ? "cuDNN has no engine for it within its workspace"
-                                                       : "cuDNN has no engine for it within its workspace, and none "
-                                                         "that it compiles, for want of libnvrtc.so.13";
+    static const char none[] = "cuDNN has no engine for it within its workspace";
+    const struct cuda_convolutions *all = p->device->convolutions;
+    struct error lacks = {0};
+    char why[sizeof all->why_naive];
+    if (all->naive > 0 || !all->cudnn || cudnn_can_compile(all->cudnn, &lacks)) return prepare_naive(p, none, err);
+    snprintf(why, sizeof why, "%s; %.160s", none, lacks.text);
+    return prepare_naive(p, why, err);
 }
 
 bool cuda_prepare_convolution(struct prepared *p, struct error *err)
@@ -219,7 +223,7 @@ bool cuda_prepare_convolution(struct prepared *p, struct error *err)
     cudnnBackendDescriptor_t arguments;
     bool aligned;
     TRY(conv_begin(p->device, err) && find_way(p->device->convolutions, p, &way, err));
-    if (!way.plan) return prepare_naive(p, no_engine(p->device->convolutions->cudnn), err);
+    if (!way.plan) return prepare_without_engine(p, err);
     bool ok = conv_arguments(p, &way, &arguments, &aligned, err);
     if (ok && aligned) return add_actions(p, &way, arguments, err);
     if (arguments) p->device->convolutions->cudnn->destroy(arguments);

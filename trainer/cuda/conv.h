@@ -51,7 +51,7 @@ struct cuda_convolutions {
     struct engine_question book_of;
     const struct engine_book *carried; /* plans that were built elsewhere for this very GPU and cuDNN; NULL = none */
     uint64_t naive; /* convolutions for which there is no engine */
-    char why_naive[256]; /* the first of them */
+    char why_naive[320]; /* the first of them */
 };
 
 /* The device's handle and tables, made the first time. */

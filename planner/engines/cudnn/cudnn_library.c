@@ -10,6 +10,7 @@
 #include "library.h"
 
 #define MOST_PATH 4096
+#define MOST_NAME 64
 
 /* A function pointer through an object pointer, as POSIX has it for dlsym. */
 static bool find(void *handle, const char *name, void *slot, struct error *err)
@@ -23,6 +24,7 @@ static bool find(void *handle, const char *name, void *slot, struct error *err)
 static bool find_all(void *handle, struct cudnn_library *library, struct error *err)
 {
     return find(handle, "cudnnGetVersion", &library->version, err) &&
+           find(handle, "cudnnGetCudartVersion", &library->cuda_version, err) &&
            find(handle, "cudnnGetErrorString", &library->error_string, err) &&
            find(handle, "cudnnGetLastErrorString", &library->last_error, err) &&
            find(handle, "cudnnBackendCreateDescriptor", &library->create, err) &&
@@ -37,11 +39,12 @@ static bool find_all(void *handle, struct cudnn_library *library, struct error *
 }
 
 /* cuDNN's own folder, and those of wheels beside its: the RUNPATH of its libraries. */
-static bool lies_beside(const char *cudnn, const char *name)
+static bool lies_beside(const char *cudnn, unsigned cuda, const char *name)
 {
-    static const char *const folders[] = {"", "/../../cublas/lib", "/../../cuda_nvrtc/lib", "/../../cu13/lib"};
+    char path[MOST_PATH], wheel[MOST_NAME];
+    const char *const folders[] = {"", "/../../cublas/lib", "/../../cuda_nvrtc/lib", wheel};
     const char *end = strrchr(cudnn, '/');
-    char path[MOST_PATH];
+    snprintf(wheel, sizeof wheel, "/../../cu%u/lib", cuda);
     for (size_t i = 0; end && i < sizeof folders / sizeof *folders; i++) {
         int length = snprintf(path, sizeof path, "%.*s%s/%s", (int)(end - cudnn), cudnn, folders[i], name);
         if (length < MOST_PATH && access(path, R_OK) == 0) return true;
@@ -49,14 +52,16 @@ static bool lies_beside(const char *cudnn, const char *name)
     return false;
 }
 
-/* False: the part of cuDNN that loads `name` is there, and `name` is not. */
-static bool has_what(const struct cudnn_library *library, const char *part, const char *name)
+/* False: the part of cuDNN that loads this library of CUDA is there, and `name`, the library's, is not. */
+static bool has_what(const struct cudnn_library *library, const char *part, const char *wanted, char name[MOST_NAME])
 {
+    const unsigned cuda = (unsigned)(library->cuda_version() / 1000);
     Dl_info cudnn;
     void *address;
+    snprintf(name, MOST_NAME, "%s.so.%u", wanted, cuda);
     memcpy(&address, &library->version, sizeof address);
-    if (!dladdr(address, &cudnn) || !cudnn.dli_fname || !lies_beside(cudnn.dli_fname, part)) return true;
-    if (lies_beside(cudnn.dli_fname, name)) return true;
+    if (!dladdr(address, &cudnn) || !cudnn.dli_fname || !lies_beside(cudnn.dli_fname, cuda, part)) return true;
+    if (lies_beside(cudnn.dli_fname, cuda, name)) return true;
     void *handle = dlopen(name, RTLD_LAZY | RTLD_LOCAL);
     if (handle) dlclose(handle);
     return handle != NULL;
@@ -64,14 +69,16 @@ static bool has_what(const struct cudnn_library *library, const char *part, cons
 
 bool cudnn_can_compile(const struct cudnn_library *library, struct error *err)
 {
-    return has_what(library, "libcudnn_engines_runtime_compiled.so.9", "libnvrtc.so.13") ||
-           error_set(err, ERROR_FAILED, "cuDNN has none of the engines that it compiles, for want of libnvrtc.so.13");
+    char name[MOST_NAME];
+    return has_what(library, "libcudnn_engines_runtime_compiled.so.9", "libnvrtc", name) ||
+           error_set(err, ERROR_FAILED, "cuDNN has none of the engines that it compiles, for want of %s", name);
 }
 
 bool cudnn_is_whole(const struct cudnn_library *library, struct error *err)
 {
-    return has_what(library, "libcudnn_engines_precompiled.so.9", "libcublasLt.so.13") ||
-           error_set(err, ERROR_FAILED, "cuDNN would end this program, for want of libcublasLt.so.13");
+    char name[MOST_NAME];
+    return has_what(library, "libcudnn_engines_precompiled.so.9", "libcublasLt", name) ||
+           error_set(err, ERROR_FAILED, "cuDNN would end this program, for want of %s", name);
 }
 
 static const char *choose(char path[MOST_PATH])

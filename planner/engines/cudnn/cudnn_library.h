@@ -11,6 +11,7 @@
 /* The calls that are made, each with the library's own type. */
 struct cudnn_library {
     size_t (*version)(void);
+    size_t (*cuda_version)(void); /* of CUDA that it was built for: 13000 */
     const char *(*error_string)(cudnnStatus_t status);
     void (*last_error)(char *text, size_t size);
     cudnnStatus_t (*create)(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *descriptor);
@@ -27,8 +28,8 @@ struct cudnn_library {
     cudnnStatus_t (*execute)(cudnnHandle_t handle, cudnnBackendDescriptor_t plan, cudnnBackendDescriptor_t arguments);
 };
 
-/* Whether libraries that cuDNN loads when it first wants them are where it looks for them; ERROR_FAILED, which names what is
- * missing, if not. Looked for by hand: without NVRTC cuDNN says no more than that it has no engine (of those that it
+/* Whether libraries that cuDNN loads when it first wants them, of the CUDA that it was built for, are where it looks for
+ * them; ERROR_FAILED, which names what is missing, if not. Looked for by hand: without NVRTC cuDNN says no more than that it has no engine (of those that it
  * compiles), and without libcublasLt it aborts the process when it is asked about one that uses it (seen with 9.19). */
 bool cudnn_can_compile(const struct cudnn_library *library, struct error *err);
 bool cudnn_is_whole(const struct cudnn_library *library, struct error *err);

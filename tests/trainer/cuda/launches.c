@@ -138,20 +138,82 @@ static void expect_named(const struct cudnn_library *library, find_fn find, cons
     cr_expect(find(library, &err), "%s", err.text);
 }
 
-Test(launches, what_cudnn_loads_by_itself_is_looked_for)
+/* A cuDNN in a folder of its own, new. */
+static struct cudnn_library begin_alone(char *folder)
 {
-    char folder[] = "/tmp/fathom-cudnn-XXXXXX";
     struct cudnn_library library;
     struct error err = {0};
     char command[512], path[128];
-    gpu_choose("gpus=1");
     cr_assert(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/libcudnn.so.9", folder);
     snprintf(command, sizeof command, "cp '%s/lib/libcudnn.so.9' %s", getenv("CUDA_HOME"), path);
     cr_assert_eq(system(command), 0);
     cr_assert(cudnn_load(path, &library, &err), "%s", err.text);
-    expect_named(&library, cudnn_is_whole, folder, "libcudnn_engines_precompiled.so.9", "libcublasLt.so.13");
-    expect_named(&library, cudnn_can_compile, folder, "libcudnn_engines_runtime_compiled.so.9", "libnvrtc.so.13");
+    return library;
+}
+
+static void end_alone(const char *folder)
+{
+    char command[128];
     snprintf(command, sizeof command, "rm -rf %s", folder);
     cr_expect_eq(system(command), 0);
+}
+
+Test(launches, what_cudnn_loads_by_itself_is_looked_for)
+{
+    char folder[] = "/tmp/fathom-cudnn-XXXXXX";
+    gpu_choose("gpus=1");
+    struct cudnn_library library = begin_alone(folder);
+    expect_named(&library, cudnn_is_whole, folder, "libcudnn_engines_precompiled.so.9", "libcublasLt.so.13");
+    expect_named(&library, cudnn_can_compile, folder, "libcudnn_engines_runtime_compiled.so.9", "libnvrtc.so.13");
+    end_alone(folder);
+}
+
+static unsigned asked;
+static size_t cuda_12(void)
+{
+    asked++;
+    return 12090;
+}
+
+/* What is there for CUDA 13 is none of its. */
+Test(launches, what_a_cudnn_for_another_cuda_loads_is_that_ones)
+{
+    char folder[] = "/tmp/fathom-cudnn-XXXXXX";
+    gpu_choose("gpus=1");
+    struct cudnn_library library = begin_alone(folder);
+    library.cuda_version = cuda_12;
+    touch(folder, "libcublasLt.so.13");
+    touch(folder, "libnvrtc.so.13");
+    expect_named(&library, cudnn_is_whole, folder, "libcudnn_engines_precompiled.so.9", "libcublasLt.so.12");
+    expect_named(&library, cudnn_can_compile, folder, "libcudnn_engines_runtime_compiled.so.9", "libnvrtc.so.12");
+    end_alone(folder);
+}
+
+/* Of many convolutions the first says what cuDNN lacks, by its name, and for the others nobody looks. */
+Test(launches, what_cudnn_lacks_is_told_with_the_first_convolution)
+{
+    char folder[] = "/tmp/fathom-cudnn-XXXXXX";
+    const char *why;
+    struct step_count count = {0};
+    gpu_choose("engines=none");
+    gpu_restart("engines=none");
+    struct graph *graph = conv_graph("resnet-8", 2, 8, DTYPE_F32, 0);
+    struct conv_side side = conv_side_begin(&cuda_backend, &(struct device_options){0});
+    struct vendor vendor = *side.device->vendor;
+    const struct cudnn_library alone = begin_alone(folder);
+    touch(folder, "libcudnn_engines_runtime_compiled.so.9");
+    vendor.cudnn.version = alone.version; /* by whose address its folder is found */
+    vendor.cudnn.cuda_version = cuda_12;
+    side.device->vendor = &vendor;
+    const uint64_t arena_bytes = side.device->arena_bytes;
+    side.device->arena_bytes = UINT64_C(1) << 40;
+    for (uint32_t i = 0; i < graph->op_count; i++) count_op(&side, graph, i, &count);
+    cr_expect_gt(cuda_naive_convolutions(side.device, &why), 8);
+    cr_expect_eq(asked, 1);
+    if (!dlopen("libnvrtc.so.12", RTLD_LAZY)) cr_expect(strstr(why, "for want of libnvrtc.so.12"), "%s", why);
+    side.device->arena_bytes = arena_bytes;
+    conv_side_end(&side);
+    graph_destroy(graph);
+    end_alone(folder);
 }
