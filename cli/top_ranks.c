@@ -36,20 +36,24 @@ static const struct rollup *rollup_of(const struct top_rank *rank) { return trac
 #define READ_EVENTS (1u << 16)
 #define READ_NS     UINT64_C(40000000)
 
-/* Of all ranks in turn, so that they have come equally far, to their ends or until it is late (0: never): *behind. Adds
+/* Of all ranks in turn, so that they have come equally far, to their ends or until it is late (0: never): *behind. What
+ * a rank writes after its end was seen is left to the next look, as there may be no moment at which none has more. Adds
  * to grown[]. */
 static bool read_until(struct top_ranks *t, uint64_t late_ns, uint64_t grown[TOP_MOST_RANKS], bool *behind,
                        struct error *err)
 {
+    bool done[TOP_MOST_RANKS] = {false};
     *behind = false;
-    for (size_t ended = 0; ended < t->count;) {
-        *behind = late_ns && clock_now_ns() >= late_ns;
-        if (*behind) return true;
+    for (size_t left = t->count; left > 0;) {
         uint64_t read;
         size_t i = t->next++ % t->count;
+        if (done[i]) continue;
+        *behind = late_ns && clock_now_ns() >= late_ns;
+        if (*behind) return true;
         TRY(trace_follow_more(t->ranks[i].follower, READ_EVENTS, &read, err));
         grown[i] += read;
-        ended = read > 0 ? 0 : ended + 1;
+        done[i] = read == 0;
+        left -= done[i];
     }
     return true;
 }
