@@ -231,12 +231,19 @@ static bool print_once(struct dashboard *dashboard, const struct rollup *rollup,
 struct renewal {
     uint64_t at_ns, cost_ns, events, drawn_ns;
     size_t ops, kernels;
+    struct rollup_parts parts;
     bool ended, reading;
 };
 
 #define RENEWAL_PART 400u                 /* of the time, at most one part in so many goes into it */
 #define RENEWAL_NS   UINT64_C(4000000000) /* so old they are at most */
 #define DRAWN_NS     UINT64_C(1000000000) /* so old a screen is at most: it may tell how long nothing has come */
+
+/* The last steps are divided after they have ended, perhaps when no more events come. */
+static bool same_parts(const struct rollup_parts *a, const struct rollup_parts *b)
+{
+    return a->steps == b->steps && a->ns == b->ns;
+}
 
 /* Tables of tens of thousands of ops take milliseconds to sort: they are made anew less often than the screen is drawn,
  * but at once when a key asks for others. */
@@ -245,8 +252,8 @@ static bool renew(struct dashboard *dashboard, const struct rollup *rollup, stru
 {
     uint64_t now = clock_now_ns(), age = now - last->at_ns;
     bool same = last->ops == rollup->op_count && last->kernels == rollup->kernel_count && last->ended == rollup->ended;
-    if (same && !asked && (last->events == rollup->events || (age < RENEWAL_NS && age < RENEWAL_PART * last->cost_ns)))
-        return true;
+    bool news = last->events != rollup->events || !same_parts(&last->parts, &rollup->parts);
+    if (same && !asked && (!news || (age < RENEWAL_NS && age < RENEWAL_PART * last->cost_ns))) return true;
     TRY(dashboard_update(dashboard, rollup, err));
     if (last->ops != rollup->op_count) mem_trim(); /* tables have grown, step by step */
     last->at_ns = now;
@@ -254,6 +261,7 @@ static bool renew(struct dashboard *dashboard, const struct rollup *rollup, stru
     last->events = rollup->events;
     last->ops = rollup->op_count;
     last->kernels = rollup->kernel_count;
+    last->parts = rollup->parts;
     last->ended = rollup->ended;
     return true;
 }
