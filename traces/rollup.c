@@ -137,17 +137,22 @@ static bool take_op_entry(struct trace_follower *follower, const struct trace_op
     entry->flops = op->flops;
     entry->bytes_moved = op->bytes_moved;
     entry->live_bytes = op->live_bytes;
+    struct rollup_device *device = &rollup->devices[op->device];
+    if (op->id >= device->program_ops && strcmp(op->pass, "evaluate") != 0) device->program_ops = op->id + 1;
     return true;
 }
 
 static void take_op(struct trace_follower *follower, const struct trace_event *event)
 {
     uint32_t position = rollup_position(&follower->ops[event->device], event->id);
-    follower->rollup.devices[event->device].ops_timed = true;
-    if (position == 0)
+    struct rollup_device *device = &follower->rollup.devices[event->device];
+    device->ops_timed = true;
+    if (position == 0) {
         follower->rollup.unattributed++;
-    else
-        rollup_count_time(&follower->pool, &follower->rollup.ops[position - 1], event->end_ns - event->begin_ns);
+        return;
+    }
+    rollup_count_time(&follower->pool, &follower->rollup.ops[position - 1], event->end_ns - event->begin_ns);
+    rollup_order_op(device, &follower->order[event->device], event->id);
 }
 
 static void take_memory(struct rollup *rollup, const struct trace_event *event)
@@ -275,7 +280,10 @@ bool rollup_take_item(struct trace_follower *follower, const struct trace_item *
     struct rollup *rollup = &follower->rollup;
     switch (item->type) {
     case TRACE_ITEM_EVENT: return take_event(follower, item, err);
-    case TRACE_ITEM_RUN: take_run(rollup, &item->run); return true;
+    case TRACE_ITEM_RUN:
+        if (rollup->has_run && rollup->pid != item->run.pid) rollup_forget_order(follower);
+        take_run(rollup, &item->run);
+        return true;
     case TRACE_ITEM_PART: take_part(rollup, &item->part); return true;
     case TRACE_ITEM_DEVICE: take_device(rollup, &item->device); return true;
     case TRACE_ITEM_OP: return take_op_entry(follower, &item->op, err);

@@ -80,6 +80,9 @@ struct rollup_device {
     size_t tensor_count, tensor_total, tensor_capacity;
     uint32_t tensors_like;                /* the device whose they are, + 1; 0 = unknown */
     bool ops_timed;                       /* ops were reported as such; else their times are sums of their kernels' */
+    /* A step is its program's first ops, once for each micro-batch, and then the others. */
+    uint32_t program_ops, body_ops;
+    uint32_t micro_batches;               /* of the last step that was seen whole; 0 = unknown: none was */
 };
 
 /* Where the time of device 0's last timed steps went: means over at most ROLLUP_LAST of them. */
@@ -144,8 +147,8 @@ uint64_t rollup_steps_done(const struct rollup *rollup);
 double rollup_host_counter(const struct rollup *rollup, uint32_t counter);
 /* Steps of each device whose kernels or ops were recorded, the last one perhaps not to its end; 0 = unknown. */
 void rollup_timed_steps(const struct rollup *rollup, uint64_t steps[ROLLUP_MOST_DEVICES]);
-/* How often an op runs in a step of its device, which has so many timed ones: whole, though a step that is still running has
- * some ops once more than others. 0 = unknown. */
+/* How often an op runs in a step of its device, which has so many timed ones. 0 = unknown: until a step has been seen whole, or
+ * where only counts tell, until there are so many steps that one that is still running makes no difference. */
 uint64_t rollup_runs_a_step(const struct rollup *rollup, const struct rollup_op *op, uint64_t steps);
 /* A step that has ended, by its number; NULL = it is not there, or thinned out. Borrowed. */
 const struct rollup_step *rollup_ended_step(const struct rollup *rollup, uint64_t step);

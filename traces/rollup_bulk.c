@@ -122,6 +122,7 @@ void rollup_take_ops(struct trace_follower *follower, uint32_t device, const str
 {
     const struct rollup_index *index = &follower->ops[device];
     struct rollup *rollup = &follower->rollup;
+    struct rollup_order *order = &follower->order[device];
     rollup->devices[device].ops_timed = true;
     for (size_t i = 0; i < count; i++) {
         uint32_t ahead = i + AHEAD < count ? rollup_position(index, times[i + AHEAD].id) : 0;
@@ -129,10 +130,12 @@ void rollup_take_ops(struct trace_follower *follower, uint32_t device, const str
         if (ahead) __builtin_prefetch(&rollup->ops[ahead - 1], 1);
         if (near) __builtin_prefetch(rollup->ops[near - 1].histogram.buckets, 1);
         uint32_t at = rollup_position(index, times[i].id);
-        if (at == 0)
+        if (at == 0) {
             rollup->unattributed++;
-        else
-            rollup_count_time(&follower->pool, &rollup->ops[at - 1], times[i].end_ns - times[i].begin_ns);
+            continue;
+        }
+        rollup_count_time(&follower->pool, &rollup->ops[at - 1], times[i].end_ns - times[i].begin_ns);
+        rollup_order_op(&rollup->devices[device], order, times[i].id);
     }
 }
 

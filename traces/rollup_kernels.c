@@ -125,6 +125,7 @@ void rollup_pass_kernel(struct trace_follower *follower, uint32_t device, struct
         end_op(follower, device, open);
         open->op = op;
         open->first_kernel = id;
+        rollup_order_op(&follower->rollup.devices[device], &open->order, op);
     }
     open->ns += ns;
 }
@@ -170,8 +171,11 @@ static void count_by_ops(const struct rollup *rollup, uint64_t steps[ROLLUP_MOST
         if (op->count == 0 || strcmp(op->pass, "evaluate") == 0) continue;
         if (least[op->device] == 0 || op->count < least[op->device]) least[op->device] = op->count;
     }
-    for (uint32_t d = 0; d < ROLLUP_MOST_DEVICES; d++)
-        if (steps[d] == 0) steps[d] = least[d];
+    for (uint32_t d = 0; d < ROLLUP_MOST_DEVICES; d++) {
+        const struct rollup_device *device = &rollup->devices[d];
+        bool none = device->ops_timed && device->micro_batches == 0; /* the first one has not come to its update */
+        if (steps[d] == 0 && !none) steps[d] = least[d];
+    }
 }
 
 void rollup_timed_steps(const struct rollup *rollup, uint64_t steps[ROLLUP_MOST_DEVICES])
@@ -183,13 +187,33 @@ void rollup_timed_steps(const struct rollup *rollup, uint64_t steps[ROLLUP_MOST_
         if (steps[d] == 0) steps[d] = rollup->step_count;
 }
 
+/* Where the order of ops tells nothing. Of a run that goes on a whole step may be missing, and part of one be there. */
+static uint64_t runs_by_count(const struct rollup *rollup, uint64_t count, uint64_t steps)
+{
+    if (steps == 0) return 0;
+    const bool whole = rollup->ended || rollup->batch == 0;
+    if (whole) return count / steps ? count / steps : 1;
+    if (steps == 1) return 0;
+    uint64_t least = (count + steps) / (steps + 1), most = count / (steps - 1);
+    return least == most ? least : 0;
+}
+
 uint64_t rollup_runs_a_step(const struct rollup *rollup, const struct rollup_op *op, uint64_t steps)
 {
-    if (steps == 0 || op->count == 0) return 0;
-    const struct rollup_step *newest = rollup->step_count ? &rollup->steps[rollup->step_count - 1] : NULL;
-    bool begun = steps == 1 && newest && newest->end_ns == 0; /* the second may be on its way */
-    uint64_t runs = begun ? (op->count + 1) / 2 : op->count / steps;
-    return runs ? runs : 1;
+    const struct rollup_device *device = &rollup->devices[op->device];
+    if (op->count == 0) return 0;
+    if (device->micro_batches && rollup->batch) return op->id < device->body_ops ? device->micro_batches : 1;
+    return runs_by_count(rollup, op->count, steps);
+}
+
+void rollup_forget_order(struct trace_follower *follower)
+{
+    memset(follower->order, 0, sizeof follower->order);
+    for (uint32_t d = 0; d < TRACE_MOST_DEVICES; d++) {
+        follower->rollup.devices[d].program_ops = 0;
+        for (size_t i = 0; i < follower->open[d].count; i++)
+            follower->open[d].streams[i].order = (struct rollup_order){0};
+    }
 }
 
 /* ---- Counters ---- */

@@ -12,12 +12,20 @@ struct rollup_index {
     size_t count, capacity;
 };
 
+/* Ops as they run one after the other, on a device or a stream of it. */
+struct rollup_order {
+    uint32_t before; /* the last one of this step, + 1; 0 = none */
+    uint32_t again;  /* how often the step has gone back to an op before that */
+    uint32_t body;   /* the least op + 1 that it went back from */
+};
+
 /* An op whose kernels pass by on a stream. */
 struct open_op {
     uint32_t stream;
     uint32_t op;           /* TRACE_OF_RUN, TRACE_NO_OWNER: none */
     uint32_t first_kernel; /* seen again, it begins the op's next run */
     uint64_t ns;
+    struct rollup_order order;
 };
 
 struct open_ops {
@@ -62,6 +70,7 @@ struct trace_follower {
     struct rollup_index kernels[TRACE_MOST_DEVICES]; /* of the first entry of each id */
     uint32_t *kernel_next;                           /* position + 1 of the same kernel on another stream; 0 = none */
     struct open_ops open[TRACE_MOST_DEVICES];
+    struct rollup_order order[TRACE_MOST_DEVICES]; /* of ops that are reported as such */
     struct rollup_pool pool;
     struct rollup_lines kernel_lines, op_lines;
     size_t op_capacity, step_capacity, mark_capacity, kernel_capacity, next_capacity, counter_capacity;
@@ -105,6 +114,22 @@ static inline uint32_t rollup_position(const struct rollup_index *index, uint32_
 {
     return id < index->count ? index->position[id] : 0;
 }
+/* An op runs: the last one of its program ends a step, whose micro-batches are then known. */
+static inline void rollup_order_op(struct rollup_device *device, struct rollup_order *order, uint32_t op)
+{
+    if (op >= device->program_ops) return;
+    if (op < order->before) {
+        if (order->again++ == 0 || order->before < order->body) order->body = order->before;
+    }
+    order->before = op + 1;
+    if (op + 1 < device->program_ops) return;
+    device->micro_batches = order->again + 1;
+    device->body_ops = order->again ? order->body : 0;
+    *order = (struct rollup_order){0};
+}
+/* Another process goes on, with a program of its own, from a step's begin. */
+void rollup_forget_order(struct trace_follower *follower);
+
 /* rollup_times.c */
 void rollup_count_time(struct rollup_pool *pool, struct rollup_op *op, uint64_t ns);
 void rollup_finish_pool(struct rollup_pool *pool);

@@ -123,6 +123,55 @@ Test(trace_kernels, that_are_the_runs_own_are_told_from_those_of_nobody)
     cr_assert(report.clean && report.unattributed == 1);
 }
 
+/* Steps of two micro-batches through ops 0 and 1, with op 2 on another stream and op 3 after them; then one more
+ * micro-batch. */
+static struct trace_follower *follow_micro_batches(uint32_t steps, bool last_op_has_kernels)
+{
+    struct trace_writer *writer = begin(NULL);
+    struct trace_sink *s = trace_writer_sink(writer);
+    const struct trace_kernel kernels[] = {{.id = 0, .op = 0, .name = "conv"},
+                                           {.id = 1, .op = 1, .name = "wgrad"},
+                                           {.id = 2, .op = 2, .name = "nccl"},
+                                           {.id = 3, .op = last_op_has_kernels ? 3 : TRACE_OF_RUN, .name = "sgd"},
+                                           {.id = 4, .op = TRACE_OF_RUN, .name = "copy DtoH"}};
+    const uint32_t order[] = {0, 1, 0, 1, 2, 3, 4};
+    uint64_t at = 1000;
+    sample_tables(s, 1, 4);
+    s->kernel_table(s->context, kernels, 5);
+    for (uint32_t i = 0; i < steps * 7 + 2; i++, at += 100)
+        s->kernels(s->context, 0, &(struct trace_kernel_time){order[i % 7], order[i % 7] == 2 ? 9 : 7, at, at + 50}, 1);
+    return end(writer);
+}
+
+Test(trace_kernels, tell_how_often_an_op_runs_in_a_step)
+{
+    for (uint32_t steps = 1; steps <= 5; steps++) {
+        struct trace_follower *follower = follow_micro_batches(steps, true);
+        const struct rollup *r = trace_follow_rollup(follower);
+        for (uint32_t op = 0; op < 4; op++)
+            cr_expect_eq(rollup_runs_a_step(r, &r->ops[op], steps), op < 2 ? 2 : 1, "op %u, %u steps", op, steps);
+        trace_unfollow(follower);
+    }
+}
+
+/* Then counts do, once a step that has begun makes no difference. */
+Test(trace_kernels, tell_it_without_those_of_the_last_op)
+{
+    for (uint32_t steps = 1; steps <= 5; steps++) {
+        struct trace_follower *follower = follow_micro_batches(steps, false);
+        struct rollup running = *trace_follow_rollup(follower);
+        running.ended = false;
+        uint64_t timed[ROLLUP_MOST_DEVICES];
+        rollup_timed_steps(&running, timed);
+        cr_expect_eq(timed[0], steps);
+        for (uint32_t op = 0; op < 3; op++) {
+            uint64_t runs = rollup_runs_a_step(&running, &running.ops[op], timed[0]), right = op < 2 ? 2 : 1;
+            cr_expect(runs == right || (runs == 0 && steps < 5), "op %u, %u steps: %u", op, steps, (unsigned)runs);
+        }
+        trace_unfollow(follower);
+    }
+}
+
 /* What is planned of an op is known of its kernel where that is the only one; what it takes at the device's peaks is
  * its bound. */
 Test(trace_kernels, that_are_alone_do_the_work_of_their_op)

@@ -167,6 +167,96 @@ Test(trace_rollup, a_resumed_run_tells_its_steps_again)
     trace_unfollow(follower);
 }
 
+static void time_ops(struct trace_sink *s, uint32_t first, uint32_t end, uint64_t *at_ns)
+{
+    for (uint32_t op = first; op < end; op++, *at_ns += 100) s->op_time(s->context, 0, op, *at_ns, *at_ns + 50);
+}
+
+/* Steps of four micro-batches through ops 0 to 2, with ops 3 and 4 after them; then so many micro-batches of one more,
+ * and so many of the ops after them. */
+static struct trace_follower *follow_micro_batches(uint32_t steps, uint32_t more, uint32_t after)
+{
+    struct trace_writer *writer = begin();
+    struct trace_sink *s = trace_writer_sink(writer);
+    uint64_t at_ns = 1000;
+    sample_tables(s, 1, 5);
+    for (uint32_t step = 0; step < steps; step++) {
+        for (int i = 0; i < 4; i++) time_ops(s, 0, 3, &at_ns);
+        time_ops(s, 3, 5, &at_ns);
+    }
+    for (uint32_t i = 0; i < more; i++) time_ops(s, 0, 3, &at_ns);
+    time_ops(s, 3, 3 + after, &at_ns);
+    return end(writer);
+}
+
+static void check_runs(uint32_t steps, uint32_t more, uint32_t after)
+{
+    uint64_t timed[ROLLUP_MOST_DEVICES];
+    struct trace_follower *follower = follow_micro_batches(steps, more, after);
+    const struct rollup *r = trace_follow_rollup(follower);
+    rollup_timed_steps(r, timed);
+    cr_expect_eq(timed[0], steps, "%u steps, %u micro-batches more", steps, more);
+    for (uint32_t op = 0; op < 5; op++) {
+        uint64_t runs = rollup_runs_a_step(r, &r->ops[op], timed[0]);
+        cr_expect_eq(runs,
+                     steps == 0 ? 0
+                     : op < 3   ? 4
+                                : 1,
+                     "%u steps, %u micro-batches more: op %u runs %u times", steps, more, op, (unsigned)runs);
+    }
+    trace_unfollow(follower);
+}
+
+/* Unknown until the first update has come, and then what it stays. */
+Test(trace_rollup, runs_of_a_step_are_exact_from_the_first_whole_one_on)
+{
+    for (uint32_t steps = 0; steps <= 3; steps++) {
+        for (uint32_t more = 0; more <= 4; more++) check_runs(steps, more, 0);
+        check_runs(steps, 4, 1);
+    }
+}
+
+static void take(struct trace_follower *follower, const struct trace_item *item)
+{
+    struct error err = {0};
+    cr_assert(rollup_take_item(follower, item, &err), "%s", err.text);
+}
+
+static void take_run(struct trace_follower *follower, uint64_t pid, uint32_t ops)
+{
+    take(follower,
+         &(struct trace_item){.type = TRACE_ITEM_RUN, .run = {.model = "resnet-20", .batch = 128, .pid = pid}});
+    for (uint32_t i = 0; i < ops; i++)
+        take(follower, &(struct trace_item){.type = TRACE_ITEM_OP, .op = {.id = i, .kind = "conv", .pass = "forward"}});
+}
+
+static void take_ops(struct trace_follower *follower, uint32_t end)
+{
+    for (uint32_t i = 0; i < end; i++)
+        take(follower, &(struct trace_item){.type = TRACE_ITEM_EVENT,
+                                            .event = {.type = TRACE_OP, .id = i, .begin_ns = 100, .end_ns = 200}});
+}
+
+/* A run that goes on from a checkpoint, in other micro-batches, begins a step. */
+Test(trace_rollup, runs_of_a_step_are_those_of_the_process_that_runs)
+{
+    struct trace_follower *follower = calloc(1, sizeof *follower);
+    cr_assert(follower);
+    rollup_begin(follower, 10);
+    take_run(follower, 6, 5);
+    take_ops(follower, 3);
+    take_ops(follower, 2);
+    take_run(follower, 7, 3);
+    take_ops(follower, 2);
+    take_ops(follower, 3);
+    const struct rollup *r = &follower->rollup;
+    cr_expect_eq(r->devices[0].micro_batches, 2);
+    cr_expect_eq(rollup_runs_a_step(r, &r->ops[1], 1), 2);
+    cr_expect_eq(rollup_runs_a_step(r, &r->ops[2], 1), 1);
+    rollup_finish(follower);
+    free(follower);
+}
+
 /* A dashboard looks ten times a second: each look asks the file for bytes once, however many blocks have come. */
 Test(trace_rollup, a_look_reads_the_file_once)
 {
