@@ -60,14 +60,15 @@ struct row_list {
     const struct rollup_op **members; /* that pass the filter, those of a line together; of kernels their times */
     size_t member_count, member_capacity;
     bool kernels;
+    uint64_t events;  /* the rollup's when what follows was taken from it */
     uint64_t all_ns;  /* of all ops or kernels that the rollup has, shown or not */
     uint64_t step_ns; /* of a timed step; 0 = unknown */
     uint64_t timed_steps[ROLLUP_MOST_DEVICES];
     struct op_row *shown; /* see row_list_show */
     size_t shown_first, shown_count, shown_capacity;
 };
-/* Lines [first, first + count) as they were at the last update, which must be of this rollup; NULL when memory is short. Valid
- * until the next call, or update. */
+/* Lines [first, first + count) in the order of the last update, which must be of this rollup; NULL when memory is short. Valid
+ * until the next call, or update. Lines that were not shown before are made of what the rollup has now. */
 const struct op_row *row_list_show(struct row_list *list, const struct rollup *rollup, size_t first, size_t count);
 /* What such a time is of a timed step; where a step's is unknown what total_ns is of the whole list's. NAN = unknown. */
 double row_list_share(const struct row_list *list, double step_ns, uint64_t total_ns);

@@ -137,25 +137,54 @@ static void put_together(struct rollup_times *times, const struct rollup_op *con
     for (size_t i = 0; i < count; i++) rollup_times_add(times, ops[i]);
 }
 
-/* Kernels may run in some steps and not in others; ops run in all. */
-static void fill_steps(struct op_row *row, const struct row_list *list, const struct rollup *rollup,
-                       const struct rollup_op *const *ops, size_t count)
+/* What some ops or kernels take of a step on one device. */
+struct in_step {
+    uint64_t steps;   /* timed ones, of all devices */
+    double ns, count; /* NAN = unknown */
+};
+
+/* Kernels may run in some steps and not in others. */
+static struct in_step kernels_in_step(uint64_t steps, const struct rollup_op *const *kernels, size_t count)
 {
-    double devices = __builtin_popcountll(row->devices), ns = 0, runs = 0;
-    for (uint32_t d = 0; d < ROLLUP_MOST_DEVICES; d++)
-        if (row->devices >> d & 1) row->timed_steps += list->timed_steps[d];
-    for (size_t i = 0; i < count && !list->kernels; i++) {
+    uint64_t ns = 0, runs = 0;
+    for (size_t i = 0; i < count; i++) {
+        ns += kernels[i]->total_ns;
+        runs += kernels[i]->count;
+    }
+    if (steps == 0 || runs == 0) return (struct in_step){steps, (double)NAN, (double)NAN};
+    return (struct in_step){steps, (double)ns / (double)steps, (double)runs / (double)steps};
+}
+
+/* Ops run in all steps. */
+static struct in_step ops_in_step(const struct row_list *list, const struct rollup *rollup, uint64_t steps,
+                                  uint32_t devices, const struct rollup_op *const *ops, size_t count)
+{
+    double ns = 0, runs = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (ops[i]->count == 0) continue;
         double mine = (double)rollup_runs_a_step(rollup, ops[i], list->timed_steps[ops[i]->device]);
-        if (ops[i]->count) ns += mine * (double)ops[i]->total_ns / (double)ops[i]->count;
+        ns += mine > 0 ? mine * (double)ops[i]->total_ns / (double)ops[i]->count : (double)NAN;
         runs += mine;
     }
-    bool known = row->timed_steps > 0 && row->count > 0;
-    row->step_ns = !known          ? (double)NAN
-                   : list->kernels ? (double)row->total_ns / (double)row->timed_steps
-                                   : ns / devices;
-    row->step_count = !known          ? (double)NAN
-                      : list->kernels ? (double)row->count / (double)row->timed_steps
-                                      : runs / devices;
+    if (steps == 0 || runs == 0 || !isfinite(ns)) return (struct in_step){steps, (double)NAN, (double)NAN};
+    return (struct in_step){steps, ns / devices, runs / devices};
+}
+
+static struct in_step measure_step(const struct row_list *list, const struct rollup *rollup,
+                                   const struct rollup_op *const *ops, size_t count)
+{
+    uint64_t devices = 0, steps = 0;
+    for (size_t i = 0; i < count; i++) devices |= UINT64_C(1) << ops[i]->device;
+    for (uint64_t left = devices; left; left &= left - 1) steps += list->timed_steps[__builtin_ctzll(left)];
+    if (list->kernels) return kernels_in_step(steps, ops, count);
+    return ops_in_step(list, rollup, steps, (uint32_t)__builtin_popcountll(devices), ops, count);
+}
+
+static void fill_steps(struct op_row *row, const struct row_list *list, const struct in_step *step)
+{
+    row->timed_steps = step->steps;
+    row->step_ns = step->ns;
+    row->step_count = step->count;
     row->step_share = row_list_share(list, row->step_ns, row->total_ns);
 }
 
@@ -173,8 +202,18 @@ static struct op_row make_row(const struct row_list *list, const struct rollup *
     row.p50_ns = percentile_of(ops, line->members, &times, 0.5);
     row.p99_ns = percentile_of(ops, line->members, &times, 0.99);
     fill_rates(&row, rollup);
-    fill_steps(&row, list, rollup, ops, line->members);
+    const struct in_step step = measure_step(list, rollup, ops, line->members);
+    fill_steps(&row, list, &step);
     return row;
+}
+
+/* What lines are compared with. */
+static void take_totals(struct row_list *list, const struct rollup *rollup)
+{
+    list->events = rollup->events;
+    list->all_ns = list->kernels ? rollup_kernels_ns(rollup) : rollup_total_ns(rollup);
+    list->step_ns = rollup->parts.steps ? (uint64_t)rollup->parts.ns : 0;
+    rollup_timed_steps(rollup, list->timed_steps);
 }
 
 const struct op_row *row_list_show(struct row_list *list, const struct rollup *rollup, size_t first, size_t count)
@@ -184,6 +223,7 @@ const struct op_row *row_list_show(struct row_list *list, const struct rollup *r
     list->shown_count = 0;
     if (!mem_grow(MEM_SCREEN, &rows, &list->shown_capacity, count ? count : 1, sizeof *list->shown)) return NULL;
     list->shown = rows;
+    if (list->events != rollup->events) take_totals(list, rollup);
     for (size_t i = 0; i < count; i++) list->shown[i] = make_row(list, rollup, &list->lines[first + i]);
     list->shown_first = first;
     list->shown_count = count;
@@ -192,8 +232,9 @@ const struct op_row *row_list_show(struct row_list *list, const struct rollup *r
 
 /* ---- Lines ---- */
 
-/* By what a line is sorted where that is a number. */
-static double key_of(const struct rollup_op *const *ops, size_t count, enum op_sort sort)
+/* By what a line is sorted where that is a number. By time: by that of a step, where it is known. */
+static double key_of(const struct row_list *list, const struct rollup *rollup, const struct rollup_op *const *ops,
+                     size_t count, enum op_sort sort)
 {
     struct rollup_times times;
     uint64_t runs = 0, ns = 0;
@@ -204,7 +245,10 @@ static double key_of(const struct rollup_op *const *ops, size_t count, enum op_s
         ns += ops[i]->total_ns;
         flops += (double)ops[i]->flops * (double)ops[i]->count;
     }
-    if (sort == SORT_TOTAL) return (double)ns;
+    if (sort == SORT_TOTAL) {
+        double step_ns = measure_step(list, rollup, ops, count).ns;
+        return isfinite(step_ns) ? step_ns : (double)ns;
+    }
     if (sort == SORT_COUNT) return (double)runs;
     if (sort == SORT_MEAN) return runs ? (double)ns / (double)runs : 0;
     if (sort == SORT_RATE) return ns ? flops / (double)ns : 0;
@@ -222,7 +266,8 @@ static bool add_line(struct row_list *list, struct row_line line, struct error *
     return true;
 }
 
-static bool add_lines(const struct dashboard *dashboard, struct row_list *list, struct error *err)
+static bool add_lines(const struct dashboard *dashboard, const struct rollup *rollup, struct row_list *list,
+                      struct error *err)
 {
     struct grouping by = {dashboard->group, dashboard_devices_apart(dashboard), list->kernels};
     const struct rollup_op **ops = list->members;
@@ -232,7 +277,8 @@ static bool add_lines(const struct dashboard *dashboard, struct row_list *list, 
     for (size_t i = 0, next; i < list->member_count; i = next) {
         next = i + 1;
         while (!one_by_one && next < list->member_count && compare_groups(ops[i], ops[next], &by) == 0) next++;
-        const struct row_line line = {key_of(ops + i, next - i, sort), (uint32_t)i, (uint32_t)(next - i)};
+        double key = key_of(list, rollup, ops + i, next - i, sort);
+        const struct row_line line = {key, (uint32_t)i, (uint32_t)(next - i)};
         TRY(add_line(list, line, err));
     }
     return true;
@@ -300,10 +346,11 @@ static bool begin_members(struct row_list *list, size_t most, struct error *err)
     return true;
 }
 
-static bool make_lines(const struct dashboard *dashboard, struct row_list *list, struct error *err)
+static bool make_lines(const struct dashboard *dashboard, const struct rollup *rollup, struct row_list *list,
+                       struct error *err)
 {
     struct order by = {list, dashboard_sort(dashboard, list->kernels) == SORT_NAME};
-    TRY(add_lines(dashboard, list, err));
+    TRY(add_lines(dashboard, rollup, list, err));
     if (list->count > 0) qsort_r(list->lines, list->count, sizeof *list->lines, compare_lines, &by);
     return true;
 }
@@ -312,9 +359,7 @@ static void begin_list(struct row_list *list, const struct rollup *rollup, bool 
 {
     list->count = list->shown_count = 0;
     list->kernels = kernels;
-    list->all_ns = kernels ? rollup_kernels_ns(rollup) : rollup_total_ns(rollup);
-    list->step_ns = rollup->parts.steps ? (uint64_t)rollup->parts.ns : 0;
-    rollup_timed_steps(rollup, list->timed_steps);
+    take_totals(list, rollup);
 }
 
 double row_list_share(const struct row_list *list, double step_ns, uint64_t total_ns)
@@ -331,7 +376,7 @@ bool rows_update(struct dashboard *dashboard, const struct rollup *rollup, struc
     TRY(begin_members(list, rollup->op_count, err));
     for (size_t i = 0; i < rollup->op_count; i++)
         if (passes_filter(dashboard->filter, &rollup->ops[i])) list->members[list->member_count++] = &rollup->ops[i];
-    return make_lines(dashboard, list, err);
+    return make_lines(dashboard, rollup, list, err);
 }
 
 /* ---- Kernels ---- */
@@ -361,7 +406,7 @@ bool rows_update_kernels(struct dashboard *dashboard, const struct rollup *rollu
     for (size_t i = 0; i < rollup->kernel_count; i++)
         if (shows_kernel(dashboard, rollup, &rollup->kernels[i]))
             list->members[list->member_count++] = &rollup->kernels[i].times;
-    return make_lines(dashboard, list, err);
+    return make_lines(dashboard, rollup, list, err);
 }
 
 void rows_finish(struct row_list *list)

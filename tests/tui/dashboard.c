@@ -219,6 +219,69 @@ Test(dashboard, devices_together_are_told_as_one)
     dashboard_finish(&dashboard);
 }
 
+/* What is there on one device alone may have less time in all than what two devices do. */
+Test(dashboard, time_is_sorted_as_it_is_told)
+{
+    struct rollup *rollup = example_rollup();
+    run_on_two_devices(rollup);
+    rollup->op_count = 13;
+    for (int group = GROUP_OP; group < GROUPS; group++) {
+        struct dashboard dashboard;
+        struct error err = {0};
+        dashboard_init(&dashboard);
+        dashboard.group = (enum row_group)group;
+        dashboard.devices_toggled = group == GROUP_OP;
+        rollup->ops[5].total_ns = 120000000; /* 12 ms a step, 120 ms in all */
+        rollup->ops[12] = example_op(6, "head/fc", "fc", "comm", 7000000);
+        rollup->ops[12].device = 1;
+        cr_assert(dashboard_update(&dashboard, rollup, &err), "%s", err.text);
+        const struct op_row *lines = lines_of(&dashboard.ops, rollup);
+        for (size_t i = 1; i < dashboard.ops.count; i++)
+            cr_expect_geq(lines[i - 1].step_ns, lines[i].step_ns, "line %zu of groups %d", i, group);
+        dashboard_finish(&dashboard);
+    }
+}
+
+/* A screen of another size shows other lines before tables are made anew. */
+Test(dashboard, lines_that_are_made_late_are_of_one_moment)
+{
+    struct rollup *rollup = example_gpu_rollup();
+    struct dashboard dashboard = ready(rollup);
+    press(&dashboard, rollup, "6");
+    const double op_ns = row_list_show(&dashboard.ops, rollup, 0, 3)->step_ns;
+    const double kernel_ns = row_list_show(&dashboard.kernels, rollup, 0, 3)->step_ns;
+    for (size_t i = 0; i < rollup->op_count; i++) {
+        rollup->ops[i].count *= 3;
+        rollup->ops[i].total_ns *= 3;
+    }
+    for (size_t i = 0; i < rollup->kernel_count; i++) {
+        rollup->kernels[i].times.count *= 3;
+        rollup->kernels[i].times.total_ns *= 3;
+    }
+    rollup->events *= 3;
+    cr_expect_float_eq(row_list_show(&dashboard.ops, rollup, 0, 4)->step_ns, op_ns, 1);
+    cr_expect_float_eq(row_list_show(&dashboard.kernels, rollup, 0, 4)->step_ns, kernel_ns, 1);
+    dashboard_finish(&dashboard);
+}
+
+Test(dashboard, what_a_step_takes_is_unknown_before_one_is_whole)
+{
+    struct rollup *rollup = example_rollup();
+    rollup->devices[0].ops_timed = true;
+    struct dashboard dashboard = ready(rollup);
+    for (size_t i = 0; i < dashboard.ops.count; i++)
+        cr_expect(isnan(lines_of(&dashboard.ops, rollup)[i].step_ns), "line %zu", i);
+    cr_expect(isnan(tree_step_ns(&dashboard.tree.nodes[0])));
+    rollup->devices[0].micro_batches = 2;
+    rollup->devices[0].body_ops = 6;
+    press(&dashboard, rollup, "");
+    for (size_t i = 0; i < dashboard.ops.count; i++) {
+        const struct op_row *row = &lines_of(&dashboard.ops, rollup)[i];
+        cr_expect_float_eq(row->step_count, row->first < 6 ? 2 : 1, 1e-9);
+    }
+    dashboard_finish(&dashboard);
+}
+
 Test(dashboard, devices_are_apart_or_together_as_chosen)
 {
     struct rollup *rollup = example_rollup();
