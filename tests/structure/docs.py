@@ -2,7 +2,9 @@
 
 A fenced block after `<!-- from the program -->` holds commands ("$ build/fathom ...") with their output; a line "..." stands
 for lines left out. A figure in the text after `<!-- COMMAND: KEY -->` is that key of the command's JSON, as per cent.
-Times of planning are not compared. With --write the documents are made what the program prints (`./dev docs`)."""
+Times of planning are not compared. Of the screen of `fathom top` in README.md the titles of the ops' columns are, with those of
+a short run; the screen itself is somebody's to make anew. With --write the documents are made what the program prints
+(`./dev docs`)."""
 import json
 import os
 import pathlib
@@ -76,8 +78,24 @@ def renewed(name):
     return FIGURE.sub(renew_figure, text)
 
 
+def titles(screen):
+    return next((line for line in screen if line.startswith('│') and ' Pass ' in line), None)
+
+
+def titles_of_a_run():
+    with tempfile.TemporaryDirectory(prefix='fathom-docs-') as folder:
+        data, trace = f'{folder}/data', f'{folder}/run.trace'
+        run(f'data synth {data} --train 64 --test 16')
+        run(f'train resnet-8 --batch 8 --gpus cpu --data {data} --iterations 4 --no-evaluate --trace {trace}')
+        return titles(run(f'top {trace} --once --size 24x80'))
+
+
 def main():
     stale = []
+    shown, printed = titles((SOURCE / 'README.md').read_text().split('\n')), titles_of_a_run()
+    if shown is None or shown != printed:
+        print(f'README.md: the screen of `fathom top` has the columns\n{shown}\nand the program\n{printed}')
+        return 1
     for name in (*PICTURES, *DOCUMENTS):
         old, new = (SOURCE / name).read_text(), renewed(name)
         if old == new:
