@@ -102,12 +102,14 @@ static struct plan *make(const struct plan_request *request, struct error *err)
 
 /* ---- Budgets ---- */
 
+/* They are in the arena at any time; parameters are views of their buckets, and count with those. */
 static uint64_t lasting_bytes(const struct graph *graph)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < graph->tensor_count; i++) {
         const struct tensor *tensor = &graph->tensors[i];
-        if (tensor->class == CLASS_WEIGHT || tensor->class == CLASS_OPTIMIZER) sum += tensor->bytes;
+        bool lasts = tensor->persistent && (tensor->class == CLASS_WEIGHT || tensor->class == CLASS_OPTIMIZER);
+        if (lasts && tensor->view_of == NO_TENSOR) sum += tensor->bytes;
     }
     return sum;
 }
@@ -118,8 +120,10 @@ bool plan_budget_hopeless(const struct plan_request *request, bool *hopeless, st
                                     .micro_batches = 1,
                                     .step_images = request->batch,
                                     .dtype = request->dtype,
+                                    .freeze_bn = request->freeze_bn,
                                     .update = request->update,
-                                    .frozen = request->frozen};
+                                    .frozen = request->frozen,
+                                    .bucket_bytes = request->bucket_bytes};
     *hopeless = false;
     if (request->recompute != RECOMPUTE_BUDGET || request->recompute_budget_bytes == 0) return true;
     struct graph *graph = graph_build(&request->spec, &options, err);
