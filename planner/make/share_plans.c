@@ -230,8 +230,10 @@ static bool is_tight(const struct share_plans *shares, const struct variant_requ
     if (wanted->device->kind != DEVICE_GPU) return false;
     if (share->made && share->fits) return share->variant.extra_flops_fraction > MUCH_AGAIN;
     /* One op's workspace is there at a time: doing without it saves so much at most. */
-    if (!share->made) return share->arena_bytes <= request->recompute_budget_bytes + wanted->device->workspace_bytes;
-    return share->peak_bytes <= device_usable_bytes(wanted->device) + wanted->device->workspace_bytes;
+    uint64_t usable = device_usable_bytes(wanted->device), budget = request->recompute_budget_bytes;
+    bool within = request->recompute == RECOMPUTE_BUDGET && budget > 0;
+    uint64_t room = wanted->device->workspace_bytes + (within && !share->made ? budget : usable);
+    return (share->made ? share->peak_bytes : share->arena_bytes) <= room;
 }
 
 /* The faster of two, of which only those that fit count. */

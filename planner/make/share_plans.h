@@ -9,7 +9,7 @@ struct share {
     uint32_t kind, images, micro_batches;
     bool made; /* false: it cannot be within the request's budget */
     bool fits;
-    uint64_t arena_bytes;   /* also where it is not made, but for those that are wanted only if they fit: 0 */
+    uint64_t arena_bytes;   /* also where it is not made; of those that are wanted only if they fit then a guess */
     uint64_t peak_bytes;    /* with what lies outside the arena */
     uint64_t growing_bytes; /* part of it that images take */
     double seconds;         /* of its part of the step; compares shares only, where a speed is unknown */

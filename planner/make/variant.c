@@ -206,7 +206,10 @@ static bool find_fastest(const struct making *making, struct candidate *best, bo
     TRY(try_uniform(making, KEEP_ALL, false, best, fits, err));
     if (*fits) return true;
     candidate_finish(best);
-    if (making->request->plan->only_if_fits && making->evaluate_bytes > making_arena_limit(making, 0, 0)) return true;
+    if (making->request->plan->only_if_fits && making->evaluate_bytes > making_arena_limit(making, 0, 0)) {
+        best->arena_bytes = making->evaluate_bytes;
+        return true;
+    }
     TRY(variant_search(making, best, fits, err));
     if (making->request->plan->offload_bytes == 0) return true;
     return variant_spread(making, KEEP_ALL, best, fits, err) &&
@@ -232,6 +235,7 @@ static bool choose(const struct making *making, enum recompute_policy *policy, s
     bool ok = find_best(making, &best, &fits, err);
     *policy = wanted == RECOMPUTE_AUTO ? best.policy : wanted;
     bool taken = fits || !making->request->plan->only_if_fits;
+    if (!taken) making->variant->arena_bytes = best.arena_bytes;
     if (ok && !taken)
         ok = error_set(err, ERROR_UNFIT, "no way to keep its blocks makes %s fit", making->request->plan->spec.name);
     if (ok) ok = adopt(making, &best, err);

@@ -203,7 +203,8 @@ static bool may_be_faster(const struct search *search, const struct chain_schedu
 }
 
 /* With copies less memory may take less time, by simulated streams: all steps below the highest that fits are tried, as
- * far down as the table goes. So what is tried within a limit is tried within a larger one, too. */
+ * far down as the table goes. The table's first step rises with the limit: what is tried within a limit is mostly, but
+ * not always, tried within a larger one. */
 static bool look_below(const struct search *search, const struct fastest *fastest, struct error *err)
 {
     for (size_t step = search->fitting; step > search->bottom;) {
@@ -301,8 +302,8 @@ static bool search_prices(const struct making *making, struct block_costs *block
 /* Copies hide behind computing as far as the link lets them, so what they cost lies between nothing and their length:
  * schedules for several prices are tried, and the fastest on simulated streams is taken. Where host memory is limited,
  * higher prices send less, but blocks that are alike would all leave or none: so parts of them are sent, too. Without
- * rows of inputs that are made again quanta are finer, and streams fare otherwise. What is tried does not depend on the
- * limit, so that more of it never makes a slower plan. */
+ * rows of inputs that are made again quanta are finer, and streams fare otherwise. What is tried does not depend on
+ * that limit, so that more host memory never makes a slower plan. More of the device's may (look_below). */
 static bool search_host(const struct making *making, struct block_costs *blocks, struct candidate *best, bool *fits,
                         struct error *err)
 {
@@ -357,6 +358,13 @@ static bool search_resident(const struct making *making, struct block_costs *blo
     return ok;
 }
 
+/* Of the arena, not more than a plan would have. */
+static uint64_t guess_least(const struct block_costs *blocks)
+{
+    uint64_t least = chain_least_limit(&blocks->chain);
+    return least == UINT64_MAX ? 0 : blocks->fixed_bytes + least_expected(least) * blocks->quantum_bytes;
+}
+
 static bool search_blocks(const struct making *making, struct block_costs *blocks, struct candidate *best, bool *fits,
                           struct error *err)
 {
@@ -368,9 +376,12 @@ static bool search_blocks(const struct making *making, struct block_costs *block
     }
     if (*fits) return true;
     candidate_finish(best);
-    if (making->request->plan->only_if_fits) return true;
     block_costs_set_price(blocks, 0);
     blocks->chain.most_remade = 0;
+    if (making->request->plan->only_if_fits) {
+        best->arena_bytes = guess_least(blocks);
+        return true;
+    }
     bool unused;
     return try_least(making, &blocks->chain, true, best, &unused, err);
 }
