@@ -1,5 +1,5 @@
-/* Plans over a sweep of a device's memory and of host memory: more of either never makes a slower plan, nor does any
- * host memory against none. */
+/* Plans over a sweep of a device's memory and of host memory: more of the host's never makes a slower plan, nor does
+ * any against none. More of the device's may where schedules have copies (variant_search.c), but not here. */
 #include "planner_kit.h"
 #include "verify.h"
 
