@@ -195,7 +195,8 @@ static bool print_page(const struct plan_options *o, const struct plan_report *r
     return ok;
 }
 
-/* Single changes are tried up to so many (a few seconds a plan): ten plans are made. */
+/* Of programs of up to so many single changes are tried: ten plans are made, each laid out and proved op by op however
+ * quickly its schedule was found. */
 #define CHANGES_OPS 200000
 
 static bool say(const struct plan_options *o, const struct plan_request *request, struct plan_report *report,

@@ -209,9 +209,9 @@ static json_t *advice_json(const struct plan_report *report)
     for (size_t i = 0; i < report->advice_count; i++) {
         const struct advice *a = &report->advice[i];
         char sentence[256];
-        json_array_append_new(list, json_pack("{s:s, s:I, s:f, s:b, s:b, s:s}", "kind", kinds[a->kind], "value",
+        json_array_append_new(list, json_pack("{s:s, s:I, s:f, s:b, s:s}", "kind", kinds[a->kind], "value",
                                               (json_int_t)a->value, "recompute_fraction", a->extra_flops_fraction,
-                                              "at_most", a->at_most, "changes_bn", a->changes_bn, "sentence",
+                                              "changes_bn", a->changes_bn, "sentence",
                                               advise_sentence(a, sentence, sizeof sentence)));
     }
     return list;
@@ -226,8 +226,8 @@ static json_t *changes_json(const struct plan_report *report)
         json_array_append_new(list, json_pack("{s:s, s:b, s:b, s:I, s:I, s:f, s:b}", "change",
                                               change_words(c, words, sizeof words), "fits", c->fits, "changes_bn",
                                               c->changes_bn, "peak_bytes", (json_int_t)c->peak_bytes, "saved_bytes",
-                                              (json_int_t)c->saved_bytes, "time_ratio", c->time_ratio, "at_most",
-                                              c->at_most));
+                                              (json_int_t)c->saved_bytes, "time_ratio", c->time_ratio,
+                                              "planned_quickly", c->quick));
     }
     return list;
 }

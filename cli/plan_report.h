@@ -14,9 +14,8 @@
 #include "scaling.h"
 
 struct plan_engines;
-struct torch_forecast;
-
 struct text;
+struct torch_forecast;
 
 struct plan_report {
     const struct plan *plan;

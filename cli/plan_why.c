@@ -247,14 +247,14 @@ static bool print_pieces(const struct plan_report *report, const struct plan_dev
     return print_paragraph(&text, to, err);
 }
 
-/* "+1.2 %"; nothing that would read 0.0. Of a plan made roughly "<= +1.2 %". */
-static void format_cost(const struct change *change, char *out, size_t size)
+/* "+1.2 %"; nothing that would read 0.0. Of a plan made roughly after a word that says so. */
+static void format_cost(const struct change *change, const char *about, char *out, size_t size)
 {
     double cost = 100 * (change->time_ratio - 1);
-    if (fabs(cost) < 0.05 && !change->at_most)
+    if (fabs(cost) < 0.05 && !change->quick)
         snprintf(out, size, "the same");
     else
-        snprintf(out, size, "%s%+.1f %%", change->at_most ? "<= " : "", cost);
+        snprintf(out, size, "%s%+.1f %%", change->quick ? about : "", cost);
 }
 
 /* Whether the change costs batch normalisation what the plan does not. */
@@ -269,7 +269,7 @@ static void print_change(const struct plan_report *report, const struct change *
     int64_t less = change->saved_bytes;
     units_format_bytes((uint64_t)(less < 0 ? -less : less), saved);
     snprintf(difference, sizeof difference, "%s%s", less < 0 ? "-" : "", saved);
-    format_cost(change, cost, sizeof cost);
+    format_cost(change, "~ ", cost, sizeof cost);
     fprintf(to, "  %-33s %4s %11s %11s %11s%s\n", change_words(change, words, sizeof words),
             change->fits ? "yes" : "no", units_format_bytes(change->peak_bytes, peak), difference, cost,
             costs_bn(report, change) ? " *" : "");
@@ -292,13 +292,13 @@ static void tell_fastest(struct text *text, const struct plan_report *report, co
 {
     const struct change *same = fastest->kind == CHANGE_DEVICES ? fastest_change(report, true) : NULL;
     char words[80], cost[UNITS_TEXT];
-    format_cost(fastest, cost, sizeof cost);
+    format_cost(fastest, "about ", cost, sizeof cost);
     text_add(text,
              "The plan already uses the memory that it may to save time, so changes buy time: most %s, %s %s for "
              "an image",
              change_words(fastest, words, sizeof words), cost, what);
     if (same) {
-        format_cost(same, cost, sizeof cost);
+        format_cost(same, "about ", cost, sizeof cost);
         text_add(text, "; without further devices %s, %s", change_words(same, words, sizeof words), cost);
     }
     text_add(text, ".");
@@ -311,7 +311,7 @@ static void tell_best(struct text *text, const struct plan_report *report)
     const char *what = report->plan->step_seconds > 0 ? "time (predicted)" : "computation";
     char words[80], saved[UNITS_TEXT], cost[UNITS_TEXT];
     if (change_saves_memory(most)) {
-        format_cost(most, cost, sizeof cost);
+        format_cost(most, "about ", cost, sizeof cost);
         text_add(text, "Most memory comes from %s: %s less, at %s %s for an image.",
                  change_words(most, words, sizeof words), units_format_bytes((uint64_t)most->saved_bytes, saved), cost,
                  what);
@@ -331,10 +331,10 @@ static bool same_outcome(const struct change *a, const struct change *b)
 static bool print_changes(const struct plan_report *report, FILE *to, struct error *err)
 {
     struct text text = {0};
-    bool bn = false, rough = false;
+    bool bn = false, quick = false;
     fprintf(to, "\nsingle changes, by what they buy\n");
     if (!report->changes) {
-        fputs("  They are not planned: each takes as long as this plan did.\n", to);
+        fputs("  They are not planned: ten such plans of so many ops take long.\n", to);
         return true;
     }
     if (report->change_count == 0) {
@@ -349,13 +349,13 @@ static bool print_changes(const struct plan_report *report, FILE *to, struct err
         if (i > 0 && same_outcome(&report->changes[i - 1], &report->changes[i])) continue;
         print_change(report, &report->changes[i], to);
         bn = bn || costs_bn(report, &report->changes[i]);
-        rough = rough || report->changes[i].at_most;
+        quick = quick || report->changes[i].quick;
     }
     if (bn) fputs("  * batch normalisation then sees fewer images\n", to);
-    if (rough)
-        page_say(to, 2, 5,
-                 "<= planned quickly, with blocks kept or run again several at a time: a plan with that flag takes "
-                 "at most so much time, mostly less");
+    if (quick)
+        page_say(to, 2, 4,
+                 "~ planned quickly, with blocks kept or run again several at a time: a plan with that flag takes "
+                 "about so much memory, and about so much time, mostly less");
     return true;
 }
 

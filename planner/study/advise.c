@@ -51,7 +51,6 @@ static bool try_request(const struct plan_request *request, bool *fits, struct a
         return false;
     }
     if (*fits && advice) {
-        advice->at_most = plan_request_roughly(&wanted, plan);
         advice->changes_bn = plan->changes_bn;
         advice->bn_group = plan->bn_group;
         advice->micro_batches = plan->devices[0].micro_batches;
@@ -424,8 +423,7 @@ static const char *describe_cost(const struct advice *advice, char out[64])
 {
     out[0] = '\0';
     if (advice->extra_flops_fraction >= 0.0005)
-        snprintf(out, 64, ", with %s%.1f %% more computation", advice->at_most ? "at most " : "",
-                 100 * advice->extra_flops_fraction);
+        snprintf(out, 64, ", with %.1f %% more computation", 100 * advice->extra_flops_fraction);
     return out;
 }
 
@@ -434,8 +432,7 @@ static void describe_limit(const struct advice *advice, const char *what, char *
 {
     char cost[64] = "";
     if (advice->extra_flops_fraction >= 0.0005) /* else it would read 0.0 % */
-        snprintf(cost, sizeof cost, " (%s%.1f %% more computation)", advice->at_most ? "at most " : "",
-                 100 * advice->extra_flops_fraction);
+        snprintf(cost, sizeof cost, " (%.1f %% more computation)", 100 * advice->extra_flops_fraction);
     snprintf(out, size, "the %s that %s%s", what, advice->rough ? "was found to fit" : "fits", cost);
 }
 

@@ -39,7 +39,6 @@ struct advice {
     uint32_t micro_batches;
     bool changes_bn;
     uint32_t bn_group; /* as in the plan: where groups are asked for the sentence says nothing of batch normalisation */
-    bool at_most; /* that fraction is of a plan made roughly (plan_request.rough) */
     bool rough; /* a better value may work too: the search for it ended early */
     bool mild;  /* looked for among plans that run no convolution again; others would go further */
 };

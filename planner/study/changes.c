@@ -53,12 +53,38 @@ static void describe(const struct changing *all, const struct plan *made, struct
     change->time_ratio = image_time(made, timed) / image_time(all->plan, timed);
 }
 
+static bool is_deep(const struct changing *all)
+{
+    for (size_t v = 0; v < all->plan->variant_count; v++)
+        if (all->plan->variants[v].graph->block_count > PLAN_ROUGH_BLOCKS) return true;
+    return false;
+}
+
+/* Roughly; and exactly where that finds nothing that fits, which says nothing of whether there is something. *quick:
+ * which of them it is. */
+static struct plan *make_change(const struct changing *all, const struct plan_request *changed, bool *quick,
+                                struct error *err)
+{
+    struct plan_request exact = *changed;
+    struct error fault = {0};
+    struct plan *made = plan_make(changed, &fault);
+    *quick = made && plan_request_roughly(changed, made);
+    exact.rough = false;
+    bool again = made ? *quick && !made->fits : fault.kind == ERROR_UNFIT && is_deep(all);
+    if (!made && !again && err) *err = fault;
+    if (!again) return made;
+    plan_destroy(made);
+    *quick = false;
+    return plan_make(&exact, err);
+}
+
 /* A change that cannot be planned (too small a budget, no equal micro-batches) is no answer, and no failure. */
 static bool try_change(struct changing *all, enum change_kind kind, uint64_t value, const struct plan_request *changed,
                        struct error *err)
 {
     struct error fault = {0};
-    struct plan *made = plan_make(changed, &fault);
+    bool quick;
+    struct plan *made = make_change(all, changed, &quick, &fault);
     if (!made && fault.kind != ERROR_INPUT && fault.kind != ERROR_UNFIT) {
         if (err) *err = fault;
         return false;
@@ -67,7 +93,7 @@ static bool try_change(struct changing *all, enum change_kind kind, uint64_t val
     struct change *change = &all->changes[all->count];
     *change = (struct change){.kind = kind, .value = value};
     describe(all, made, change);
-    change->at_most = plan_request_roughly(changed, made);
+    change->quick = quick;
     plan_destroy(made);
     all->count += change->saved_bytes != 0 || change->time_ratio < 0.9995 || change->time_ratio > 1.0005;
     return true;

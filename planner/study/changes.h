@@ -25,7 +25,7 @@ struct change {
     bool fits, changes_bn; /* of the plan that was made for it */
     uint64_t peak_bytes;   /* of its fullest device, with what lies outside the arena */
     int64_t saved_bytes;   /* against the plan's fullest device; negative: takes more */
-    bool at_most;          /* time_ratio is of a plan made roughly (plan_request.rough): the change's own may be faster */
+    bool quick;            /* made roughly (plan_request.rough): with that flag a plan is mostly faster, in other memory */
     double time_ratio;     /* predicted time of an image against the plan's (by computation where speeds are unknown) */
 };
 
@@ -35,7 +35,8 @@ struct change {
 
 /* What each single change of the request would save and cost, for every plan that was made for one and differs from
  * `plan`, the request's own: first those that fit, among them those that save memory (change_saves_memory), most first,
- * then the fastest. A change that cannot be planned is left out. At most a dozen plans are made. */
+ * then the fastest. A change that cannot be planned is left out. At most two dozen plans are made: of more than
+ * PLAN_ROUGH_BLOCKS blocks roughly, and exactly where such a one does not fit. */
 bool changes_find(const struct plan_request *request, const struct plan *plan,
                            struct change changes[CHANGES_MOST], size_t *count, struct error *err);
 

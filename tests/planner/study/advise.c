@@ -344,6 +344,26 @@ Test(changes, of_deep_networks_are_planned_quickly, .fini = finish)
     plan_destroy(rough);
 }
 
+/* The least arena is for blocks one by one: a quick plan does not fit in it, and is no answer. */
+Test(changes, of_deep_networks_are_exact_where_a_quick_plan_does_not_fit, .fini = finish)
+{
+    struct plan_request request = kit_request("resnet-206", "titan-x", 128, &machine);
+    struct change changes[CHANGES_MOST];
+    struct error err = {0};
+    size_t count;
+    request.recompute = RECOMPUTE_BUDGET;
+    request.recompute_budget_bytes = (uint64_t)88 << 20;
+    struct plan *plan = kit_plan(&request);
+    cr_assert_gt(plan->variants[0].graph->block_count, PLAN_ROUGH_BLOCKS);
+    cr_assert(changes_find(&request, plan, changes, &count, &err), "%s", err.text);
+    plan_destroy(plan);
+    const struct change *batch = find(changes, count, CHANGE_BATCH);
+    const struct change *workspace = find(changes, count, CHANGE_WORKSPACE);
+    cr_assert(batch && workspace);
+    cr_expect(batch->quick && batch->fits);
+    cr_expect(!workspace->quick && workspace->fits);
+}
+
 Test(advise, of_a_budget_survives_failing_allocations, .fini = finish)
 {
     struct plan_request request = kit_request("resnet-8", "titan-x", 8, &machine);
