@@ -11,6 +11,7 @@ struct cost_table;
 /* Told of every share of a batch, before it is planned; false ends planning with ERROR_FAILED. */
 typedef bool (*plan_watch_fn)(void *context);
 
+/* Schedules of so many blocks are made in a second, exact; with their number the time grows faster than its square. */
 #define PLAN_ROUGH_BLOCKS 96
 
 struct plan_request {
@@ -55,8 +56,12 @@ struct plan_request {
 static inline bool plan_request_roughly(const struct plan_request *request, const struct plan *plan)
 {
     bool searched = request->recompute == RECOMPUTE_AUTO || request->recompute == RECOMPUTE_BUDGET;
-    bool some = plan->recompute != RECOMPUTE_NONE || plan->variants[0].host_bytes > 0;
-    return request->rough && searched && some && plan->variants[0].graph->block_count > PLAN_ROUGH_BLOCKS;
+    for (size_t v = 0; request->rough && searched && v < plan->variant_count; v++) {
+        const struct plan_variant *variant = &plan->variants[v];
+        bool some = plan->recompute != RECOMPUTE_NONE || variant->host_bytes > 0;
+        if (some && variant->graph->block_count > PLAN_ROUGH_BLOCKS) return true;
+    }
+    return false;
 }
 
 /* Images that no cut of the batch parts: those of one group of statistics. */

@@ -10,6 +10,11 @@
 #include "schedule.h"
 #include "timeline.h"
 
+static const char *const models[] = {"resnet-56", "resnet-164", "resnet-50"};
+static const uint32_t batches[] = {64, 32, 16};
+#define MODELS     (sizeof models / sizeof models[0])
+#define MOST_CODES 64
+
 static struct machine machine;
 
 static void finish(void) { machine_finish(&machine); }
@@ -77,11 +82,6 @@ static void compare(const struct measured *m, const uint32_t *keep, const char *
     draft_finish(&draft);
     chain_schedule_finish(&schedule);
 }
-
-static const char *const models[] = {"resnet-56", "resnet-164", "resnet-50"};
-static const uint32_t batches[] = {64, 32, 16};
-#define MODELS     (sizeof models / sizeof models[0])
-#define MOST_CODES 64
 
 Test(block_costs, of_blocks_that_are_all_kept_alike, .fini = finish)
 {
