@@ -11,7 +11,8 @@
 #include "mem.h"
 
 #define WORK_OF_VERTEX 100  /* what one takes, in sums of sizes */
-#define LOOK_EVERY     64   /* vertices between two looks at the clock */
+#define LOOK_EVERY     6400 /* work between two looks at the clock */
+#define FEW_WAYS       16   /* kept of each vertex where guesses take more than half of what they may */
 #define FURTHER        1000 /* sections beyond the one where it was stuck: far enough to be sure */
 #define BATCH          16   /* suspects that are tried before the best of them is taken */
 #define MOST_TRIES     512
@@ -30,10 +31,25 @@ static void drop_copy(struct drawing *drawing, struct choice *choice)
     pq_copy_finish(&choice->copy);
 }
 
+/* With its suspects. */
+static uint64_t bytes_of(const struct choice *choice)
+{
+    return sizeof *choice + choice->option_count * (sizeof *choice->options + sizeof(struct suspect)) +
+           choice->pending_count * sizeof *choice->pending;
+}
+
+/* The same whenever the drawing has come here by the same choices, so that it finds the same options again. */
+static uint64_t guesses_bytes(const struct drawing *drawing)
+{
+    const struct splits *splits = &drawing->splits;
+    return drawing->choices_bytes + (splits->item_count - 2 * drawing->count) * sizeof *splits->items;
+}
+
 static void drop_choices(struct drawing *drawing, size_t kept)
 {
     while (drawing->choice_count > kept) {
         struct choice *choice = &drawing->choices[--drawing->choice_count];
+        drawing->choices_bytes -= bytes_of(choice);
         drop_copy(drawing, choice);
         mem_free(choice->options);
         mem_free(choice->pending);
@@ -90,6 +106,7 @@ static bool begin_choice(struct drawing *drawing, const struct vertex *vertex, s
                               .section = drawing->section,
                               .pending_count = drawing->pending_count,
                               .item_count = drawing->splits.item_count};
+    drawing->choices_bytes += bytes_of(choice);
     choice->options = mem_alloc(MEM_SEARCH, choice->option_count, sizeof *choice->options);
     choice->pending = mem_alloc(MEM_SEARCH, drawing->pending_count + 1, sizeof *choice->pending);
     if (!choice->options || !choice->pending) return error_memory(err, sizeof *choice->options, "guesses of a packing");
@@ -141,7 +158,10 @@ static bool is_tired(struct drawing *drawing)
 {
     drawing->splits.work += WORK_OF_VERTEX;
     if (drawing->splits.work >= drawing->most_work) return true;
-    return drawing->taken++ % LOOK_EVERY == 0 && drawing->is_over(drawing->context);
+    if (guesses_bytes(drawing) > drawing->most_choices_bytes) return true;
+    if (drawing->splits.work < drawing->next_look) return false;
+    drawing->next_look = drawing->splits.work + LOOK_EVERY;
+    return drawing->is_over(drawing->context);
 }
 
 /* Goes on until it is stuck, at the section `far`, or at the beginning of that choice. */
@@ -152,6 +172,7 @@ static enum step go_on(struct drawing *drawing, uint32_t far, uint32_t choice, s
         if (drawing->pending_count == 0 && drawing->section >= far) return STEP_FAR;
         if (is_tired(drawing)) return STEP_TIRED;
         struct vertex vertex = next_vertex(drawing);
+        splits->most_ways = 2 * guesses_bytes(drawing) > drawing->most_choices_bytes ? FEW_WAYS : SPLITS_MOST;
         if (!splits_find(splits, &vertex, err)) return STEP_NO_MEMORY;
         drawing->stuck = vertex;
         if (splits->count == 0) return STEP_STUCK;
@@ -227,7 +248,7 @@ static bool add_suspects(struct drawing *drawing, uint32_t number, double doubt,
     drawing->suspects = suspects;
     double sum = 0;
     for (uint32_t i = 0; i < choice->option_count; i++) sum += exp(choice->options[0].key - choice->options[i].key);
-    doubt += log(sum);
+    doubt = splits_round(doubt + log(sum));
     for (uint32_t i = 0; i < choice->option_count; i++)
         if (i != choice->taken)
             drawing->suspects[drawing->suspect_count++] =

@@ -39,8 +39,9 @@ struct drawing {
     struct vertex *drawn;                    /* by number */
     bool *touched;                           /* scratch, by buffer */
     uint64_t most_copies_bytes, copies_bytes;
+    uint64_t most_choices_bytes, choices_bytes; /* with their options, but for trees and items */
     uint64_t most_work; /* of splitting (place_splits.h), where it ends */
-    uint64_t taken;     /* vertices, those of repairs included */
+    uint64_t next_look; /* at the clock, by that work */
     bool probing;       /* what is drawn will not be gone back to */
     bool (*is_over)(const void *context);
     const void *context;

@@ -17,7 +17,8 @@
 #define AIR_DIVISOR   8     /* of the arena over time, at most, may be air */
 #define AIR_LOOKS     200   /* at air that may end, for each buffer, at most: more is another kind of problem, too */
 #define MOST_DENSITY  6     /* buffers for each section, at most: else too many change hands at once */
-#define COPIES_SHARE  16    /* trees to go back to take so much of the memory of a search, its inverse */
+#define COPIES_SHARE  16    /* trees to go back to take so much of the memory of a search, its inverse, */
+#define CHOICES_SHARE 16    /* and guesses themselves */
 #define FIRST_WORK    50000 /* of a drawing (place_draw.h) */
 #define WORK_EACH     1000  /* more for each buffer */
 #define WORK_OF_FEW   250
@@ -262,6 +263,7 @@ static void prepare(struct perfect *perfect, const struct place_options *options
     uint64_t now = clock_now_ns(), end = problem->deadline_ns;
     perfect->deadline_ns = end > now ? now + (end - now) / 2 : end;
     drawing->most_copies_bytes = memory / COPIES_SHARE;
+    drawing->most_choices_bytes = memory / CHOICES_SHARE;
     drawing->splits.pq = &drawing->pq;
     drawing->splits.unit = common_unit(problem);
     drawing->splits.size = perfect->size;

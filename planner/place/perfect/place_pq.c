@@ -1,5 +1,6 @@
 #include "place_pq.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "mem.h"
@@ -14,9 +15,14 @@ bool pq_init(struct pq *pq, size_t leaves, size_t vertices, size_t most_live, st
     pq->ended = mem_alloc(MEM_SEARCH, leaves, sizeof *pq->ended);
     pq->links = mem_alloc(MEM_SEARCH, vertices, sizeof *pq->links);
     pq->list = mem_alloc(MEM_SEARCH, pq->node_capacity, sizeof *pq->list);
-    if (pq->nodes && pq->node_of && pq->vertices && pq->ended && pq->links && pq->list) return true;
+    pq->log_orders = mem_alloc(MEM_SEARCH, most_live + 2, sizeof *pq->log_orders);
+    if (pq->nodes && pq->node_of && pq->vertices && pq->ended && pq->links && pq->list && pq->log_orders) {
+        pq->log_orders[0] = 0;
+        for (size_t n = 1; n < most_live + 2; n++) pq->log_orders[n] = pq->log_orders[n - 1] + log((double)n);
+        return true;
+    }
     pq_finish(pq);
-    return error_memory(err, leaves * 8 + vertices * 28 + most_live * 200, "a tree of orders");
+    return error_memory(err, leaves * 8 + vertices * 28 + most_live * 208, "a tree of orders");
 }
 
 void pq_finish(struct pq *pq)
@@ -27,6 +33,7 @@ void pq_finish(struct pq *pq)
     mem_free(pq->ended);
     mem_free(pq->links);
     mem_free(pq->list);
+    mem_free(pq->log_orders);
     *pq = (struct pq){0};
 }
 

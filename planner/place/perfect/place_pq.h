@@ -52,6 +52,7 @@ struct pq {
     uint32_t *links; /* vertices in the order in which they were tied */
     size_t link_count;
     uint32_t *list;  /* scratch: nodes in a row */
+    double *log_orders; /* of so many in a row: the logarithms of factorials */
 };
 
 /* Room for so many leaves in all and vertices, and so many leaves at once. Ended by pq_finish, which takes a zeroed
@@ -61,6 +62,9 @@ void pq_finish(struct pq *pq);
 
 /* These leaves, in any order. */
 void pq_begin(struct pq *pq, const uint32_t *leaves, size_t count);
+
+/* The logarithm of in how many orders so many stand, no more than live at once. */
+static inline double pq_log_orders(const struct pq *pq, uint32_t count) { return pq->log_orders[count]; }
 
 /* How many orders are lost when these leaves stand together, as the logarithm of a ratio; INFINITY when they cannot. */
 double pq_join_loss(struct pq *pq, const uint32_t *leaves, size_t count);

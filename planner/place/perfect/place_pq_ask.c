@@ -52,8 +52,6 @@ bool pq_may_read(const struct pq *pq, uint32_t node) { return is_run(pq, node, f
 
 /* ---- What is lost by it ---- */
 
-static double log_orders(uint32_t count) { return lgamma((double)count + 1); }
-
 /* Orders of a P-node's children before and after: what is full is permuted among itself, what is empty too, with the
  * rest as one more of them at the root; a row can be turned round there. */
 static double loss_of_p(const struct pq *pq, uint32_t node, bool root)
@@ -61,8 +59,8 @@ static double loss_of_p(const struct pq *pq, uint32_t node, bool root)
     uint32_t full = 0, partial = 0, all = pq->nodes[node].children;
     for (uint32_t child = pq->nodes[node].met; child != PQ_NONE; child = pq->nodes[child].next_met)
         *(pq_state_of(pq, child) == PQ_FULL ? &full : &partial) += 1;
-    double before = log_orders(all), after = log_orders(full);
-    if (all > full + partial) after += log_orders(all - full - partial + (root ? 1 : 0));
+    double before = pq_log_orders(pq, all), after = pq_log_orders(pq, full);
+    if (all > full + partial) after += pq_log_orders(pq, all - full - partial + (root ? 1 : 0));
     if (root && partial > 0) after += log(2);
     return before - after;
 }

@@ -1,6 +1,5 @@
 #include "place_splits.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "mem.h"
@@ -12,7 +11,7 @@
 #define MOST_HALVES  26  /* against blocks, every subset in two halves */
 #define MOST_BLOCKS  10
 #define MOST_UNIONS  256
-#define MOST_WORK    100000 /* in all of them */
+#define MOST_WORK    100000 /* in all of them, and as much again in subsets of both */
 #define MOST_MATCHES 4096   /* against one union of blocks */
 #define RARE         3.7    /* how much less likely than one vertex two at one instant are, as a logarithm */
 #define HOPELESS     12.0   /* the loss of what cannot stand together, and has to be split again, and */
@@ -156,9 +155,14 @@ static uint32_t write_parts(struct splits *splits, size_t from, uint32_t count, 
 
 /* ---- Ways ---- */
 
-static double log_choices(uint32_t n, uint32_t k)
+static double log_choices(const struct pq *pq, uint32_t n, uint32_t k)
 {
-    return lgamma((double)n + 1) - lgamma((double)k + 1) - lgamma((double)(n - k) + 1);
+    return splits_round(pq_log_orders(pq, n) - pq_log_orders(pq, k) - pq_log_orders(pq, n - k));
+}
+
+static double join_loss(const struct splits *splits, const uint32_t *items, uint32_t count)
+{
+    return splits_round(pq_join_loss(splits->pq, items, count));
 }
 
 /* What all ways to split a vertex have in common: they are rare, and so many sums are there to be met by chance. */
@@ -166,7 +170,7 @@ static double key_of_splitting(const struct splits *splits, const struct vertex 
 {
     uint64_t total = 0, live = splits->pq->nodes[splits->pq->root].leaves;
     for (uint32_t i = 0; i < vertex->end_count; i++) total += splits->size[splits->items[vertex->ends + i]];
-    return RARE + log((double)live) - log((double)(total / splits->unit));
+    return splits_round(RARE + log((double)live) - log((double)(total / splits->unit)));
 }
 
 /* Of both parts of what ends. INFINITY: not a way, as neither can stand together unless they are made of blocks. */
@@ -177,8 +181,8 @@ static double loss_of_parts(struct splits *splits, const struct vertex *vertex, 
     splits->item_count = before;
     splits->work += vertex->end_count;
     if (first == 0 || rest == 0) return INFINITY;
-    double a = pq_join_loss(splits->pq, splits->items + before, first);
-    double b = pq_join_loss(splits->pq, splits->items + before + first, rest);
+    double a = join_loss(splits, splits->items + before, first);
+    double b = join_loss(splits, splits->items + before + first, rest);
     if (isinf(a) && isinf(b) && part->form != PART_BLOCKS) return INFINITY;
     return (isinf(a) ? splits->hopeless : a) + (isinf(b) ? splits->hopeless : b);
 }
@@ -200,15 +204,16 @@ static void consider(struct splits *splits, const struct vertex *vertex, double 
     uint32_t all = vertex->start_count, some = count_part(starts);
     splits->work++;
     if (some == 0 || some == all) return;
-    add_way(splits, (struct way){loss + log_choices(all, some), *ends, *starts});
+    add_way(splits, (struct way){loss + log_choices(splits->pq, all, some), *ends, *starts});
 }
 
 /* Subsets of what ends against subsets of what begins. Where both are whole, the first part has the first that ends:
- * the rest are the same ways, read the other way round. */
+ * the rest are the same ways, read the other way round. Of many equal sizes there are very many ways. */
 static void match_subsets(struct splits *splits, const struct vertex *vertex, const struct subsets *ends,
                           const struct subsets *starts, double key)
 {
-    for (size_t i = 0, j = 0; i < ends->count && j < starts->count;) {
+    uint64_t most = splits->work + MOST_WORK;
+    for (size_t i = 0, j = 0; i < ends->count && j < starts->count && splits->work < most;) {
         const struct sort_pair *e = &ends->list[i], *s = &starts->list[j];
         if (e->key != s->key) {
             *(e->key < s->key ? &i : &j) += 1;
@@ -218,7 +223,8 @@ static void match_subsets(struct splits *splits, const struct vertex *vertex, co
         if (ends->bits && starts->bits && !(e->index & 1)) continue;
         struct part ending = {e->index, 0, ends->bits ? PART_BITS : PART_FEW};
         double loss = loss_of_parts(splits, vertex, &ending);
-        for (size_t k = j; !isinf(loss) && k < starts->count && starts->list[k].key == e->key; k++)
+        if (isinf(loss)) continue;
+        for (size_t k = j; k < starts->count && starts->list[k].key == e->key && splits->work < most; k++)
             consider(splits, vertex, key + loss, &ending,
                      &(struct part){starts->list[k].index, 0, starts->bits ? PART_BITS : PART_FEW});
     }
@@ -361,7 +367,7 @@ static void write_way(struct splits *splits, const struct vertex *vertex, const 
 
 bool splits_find(struct splits *splits, const struct vertex *vertex, struct error *err)
 {
-    double joined = pq_join_loss(splits->pq, splits->items + vertex->ends, vertex->end_count);
+    double joined = join_loss(splits, splits->items + vertex->ends, vertex->end_count);
     splits->count = splits->way_count = 0;
     splits->hopeless = HOPELESS + (isinf(joined) ? 0 : joined + PERVERSE);
     if (!isinf(joined)) add_split(splits, (struct split){.first = *vertex, .key = joined, .name = 0});
@@ -372,7 +378,8 @@ bool splits_find(struct splits *splits, const struct vertex *vertex, struct erro
     if (vertex->end_count > MOST_LIST || (vertex->start_count > MOST_LIST && vertex->start_count <= MOST_HALVES))
         TRY(find_by_unions(splits, vertex, key, err));
     double least = splits->way_count > 0 && splits->ways[0].key < joined ? splits->ways[0].key : joined;
-    for (size_t i = 0; i < splits->way_count && splits->ways[i].key < least + UNLIKELY; i++)
+    size_t count = splits->way_count < splits->most_ways ? splits->way_count : splits->most_ways;
+    for (size_t i = 0; i < count && splits->ways[i].key < least + UNLIKELY; i++)
         write_way(splits, vertex, &splits->ways[i]);
     return true;
 }

@@ -7,9 +7,16 @@
 #ifndef FATHOM_PLACE_SPLITS_H
 #define FATHOM_PLACE_SPLITS_H
 
+#include <math.h>
+
 #include "place_pq.h"
 
 #define SPLITS_MOST 64
+
+/* The logarithms of two C libraries differ in their last digits. In these steps they do not, and sums of them are exact,
+ * so that likelihoods compare alike everywhere. */
+#define SPLITS_STEPS 4096.0
+static inline double splits_round(double logarithm) { return floor(logarithm * SPLITS_STEPS + 0.5) / SPLITS_STEPS; }
 
 /* Buffers that end and that begin, as positions in items[]. */
 struct vertex {
@@ -52,6 +59,7 @@ struct splits {
     size_t scratch_capacity[2];
     struct way ways[SPLITS_MOST];
     size_t way_count;
+    size_t most_ways; /* of which so many become splits */
     /* of the last question */
     struct split found[SPLITS_MOST + 1];
     size_t count;

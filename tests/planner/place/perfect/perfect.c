@@ -12,6 +12,7 @@
 #include "place_kit.h"
 #include "place_perfect.h"
 #include "place_pq.h"
+#include "place_splits.h"
 #include "random.h"
 #include "rounds.h"
 
@@ -187,6 +188,39 @@ Test(place_perfect, each_failed_allocation_is_survived)
         cr_assert_lt(n, 20000);
     }
     problem_finish(&problem);
+}
+
+/* So many of one size end and begin at one instant, beside some that live on: each part of the ones may hand over to
+ * each of as many of the others, and no more than a few of these ways are looked at. */
+static void check_equal_sizes(uint32_t number)
+{
+    enum { BESIDE = 6, MOST_WORK = 300000 };
+    static uint64_t size[2 * 200 + BESIDE];
+    uint32_t all = 2 * number + BESIDE;
+    struct error err = {0};
+    struct pq pq;
+    struct splits splits = {
+        .pq = &pq, .size = size, .unit = 1, .item_count = all, .item_capacity = all, .most_ways = SPLITS_MOST};
+    cr_assert(pq_init(&pq, all, 2, number + BESIDE, &err));
+    splits.items = mem_alloc(MEM_SEARCH, all, sizeof *splits.items);
+    splits.block = mem_alloc(MEM_SEARCH, all, sizeof *splits.block);
+    for (uint32_t i = 0; i < all; i++) {
+        size[i] = 1000;
+        splits.items[i] = i;
+    }
+    pq_begin(&pq, splits.items, number + BESIDE);
+    struct vertex vertex = {0, number + BESIDE, number, number, PQ_NONE};
+    cr_assert(splits_find(&splits, &vertex, &err));
+    cr_assert_gt(splits.count, 1, "%u buffers", number);
+    cr_assert_lt(splits.work, MOST_WORK, "%u buffers", number);
+    splits_finish(&splits);
+    pq_finish(&pq);
+}
+
+Test(place_perfect, equal_sizes_take_no_more_work_than_others)
+{
+    static const uint32_t numbers[] = {3, 12, 13, 26, 60, 64, 65, 128, 200};
+    for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) check_equal_sizes(numbers[k]);
 }
 
 /* ---- The tree against all permutations ---- */
