@@ -18,11 +18,11 @@
 #define SMALL_SHARE   3   /* the same of a problem below HARD_BUFFERS */
 #define GUESS_SHARE   2   /* of that, for guesses, inverse */
 #define MEMORY_SHARE  16  /* of the search's memory, for cuts, inverse */
-#define BUFFER_BYTES  512 /* of that, for each buffer, but for what strands take in time */
+#define BUFFER_BYTES  640 /* of that, for each buffer, both guessers together, but for profiles */
 
 #define FRESH        24 /* guesses of a portion */
 #define AGAIN        24
-#define PATIENCE     3 /* portions, at least, after one that may do */
+#define PATIENCE     3 /* portions in all, at least, where the first brings one that may do */
 #define HARD_GUESSES 8 /* of HARD_BUFFERS there are so many times as many */
 #define WIDE         8 /* a cut whose smaller side has this part of all buffers ends a round's guesses, inverse */
 
@@ -36,7 +36,7 @@ struct cuts {
     const struct problem *problem;
     const struct place_options *options;
     uint64_t target;
-    /* Strands by lifetimes, and from the second round on, or where they are many, others, too. */
+    /* Strands by lifetimes; others, too, of many buffers, and from the second round on of their sides. */
     struct strands strands[GUESSERS];
     struct sides *sides[GUESSERS];
     uint64_t most_bytes;         /* of each one's profiles */
@@ -271,8 +271,8 @@ static struct sides *choose_guesser(const struct cuts *cuts, size_t least)
     return best;
 }
 
-/* Until one of a fair size may do; of many buffers that are no side, until none that is better comes for as long as
- * that took. The first portions begin anew mostly, later ones are about what is kept. */
+/* Until one of a fair size may do; of many buffers that are no side, for as long again as the first such one took,
+ * since a better one may come. The first portions begin anew mostly, later ones are about what is kept. */
 static void guess(struct cuts *cuts)
 {
     size_t least = cuts->problem->count / WIDE;
@@ -280,7 +280,6 @@ static void guess(struct cuts *cuts)
     uint64_t now = clock_now_ns(), deadline_ns = cuts->deadline_ns;
     if (deadline_ns > now) deadline_ns = now + (deadline_ns - now) / GUESS_SHARE;
     bool patient = is_hard(cuts) && cuts->problem->effort == 0;
-    double best = INFINITY;
     for (uint32_t i = 0; i < end; i++) {
         bool late = is_mix(cuts) && i >= rounds[0].portions;
         for (uint32_t k = 0; k < GUESSERS; k++) {
@@ -289,14 +288,13 @@ static void guess(struct cuts *cuts)
             sides_guess(cuts->sides[k], late ? FRESH / 4 : FRESH, late ? AGAIN + 3 * FRESH / 4 : AGAIN, is_mix(cuts),
                         deadline_ns);
         }
-        double score = sides_best(choose_guesser(cuts, least), least);
-        if (!patient || !(score < best)) continue;
-        best = score;
-        if (end > 2 * i + PATIENCE) end = 2 * i + PATIENCE;
+        if (patient && end > 2 * i + PATIENCE && sides_best(choose_guesser(cuts, least), least) < INFINITY)
+            end = 2 * i + PATIENCE;
     }
 }
 
-/* The most likely of what all have guessed. Of many buffers a thin side leaves the other as hard as the whole. */
+/* The most likely of what all have guessed. Of many buffers a thin side leaves the other as hard as the whole: the last
+ * of all rounds alone takes one, to which sides do not come, since whoever made them has other cuts to try. */
 static bool take(struct cuts *cuts, uint64_t height[2])
 {
     size_t least = is_hard(cuts) && cuts->round + 1 < ROUNDS ? cuts->problem->count / WIDE : 1;
