@@ -1,6 +1,6 @@
 /* Gradient buckets: parameters whose gradients are made one after the other share one contiguous tensor, so that a
- * collective and an update are one op each. Weights, what optimizers keep of them and
- * their averages lie in buckets of the same layout. */
+ * collective and an update are one op each. Weights, what optimizers keep of them and their averages lie in buckets of
+ * the same layout. */
 #include "graph_grow.h"
 #include "graph_private.h"
 

@@ -176,8 +176,8 @@ static bool solve_part(struct parts *parts, uint32_t p, const struct place_optio
     return ok;
 }
 
-/* Where but one part is left it has all that is left. A second try guesses otherwise than the first, which was in vain.
- */
+/* Where but one part is left it has all that is left. A second try guesses otherwise than the first, which was in
+ * vain. */
 static bool run_round(struct parts *parts, uint32_t round, struct placement *best, struct error *err)
 {
     uint32_t left = 0;

@@ -17,8 +17,7 @@ struct sides *sides_create(const struct strands *strands, const struct problem *
 void sides_destroy(struct sides *sides);
 
 /* So many guesses from two strands each, and so many from parts of the best, of which with `mend` half grow anew what is
- * near an event that costs: fewer once the problem is halted or the
- * deadline is there (on clock_now_ns; 0 = none). */
+ * near an event that costs: fewer once the problem is halted or the deadline is there (on clock_now_ns; 0 = none). */
 void sides_guess(struct sides *sides, uint32_t fresh, uint32_t again, bool mend, uint64_t deadline_ns);
 
 /* Whether one that is new may do, with at least so many buffers on each side. */
