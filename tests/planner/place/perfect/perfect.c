@@ -190,6 +190,26 @@ Test(place_perfect, each_failed_allocation_is_survived)
     problem_finish(&problem);
 }
 
+/* Little memory keeps fewer ways at each instant, and ends the drawing where guesses are too many. `own`: what 4000
+ * buffers, sums of sizes and room to grow take. */
+Test(place_perfect, guesses_take_no_more_than_their_share_of_memory)
+{
+    const uint64_t memory = 1 << 20, shares = memory / 8, own = 1280 << 10;
+    struct place_buffer *buffers = malloc(4010 * sizeof *buffers);
+    uint64_t *offset = malloc(4010 * sizeof *offset);
+    struct problem problem;
+    struct error err = {0};
+    size_t count = make_tiling(buffers, 4000, 1000, false, 1);
+    struct placement best = {offset, UINT64_MAX};
+    cr_assert(problem_init(&problem, buffers, count, &err));
+    uint64_t before = mem_current_bytes(MEM_SEARCH);
+    cr_assert(perfect_improve(&problem, &(struct place_options){.memory_bytes = memory}, &best, &err));
+    cr_assert_lt(mem_peak_bytes(MEM_SEARCH) - before, own + shares);
+    problem_finish(&problem);
+    free(buffers);
+    free(offset);
+}
+
 /* So many of one size end and begin at one instant, beside some that live on: each part of the ones may hand over to
  * each of as many of the others, and no more than a few of these ways are looked at. */
 static void check_equal_sizes(uint32_t number)
