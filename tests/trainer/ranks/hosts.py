@@ -144,6 +144,9 @@ def check_script(folder, hosts):
     hosts.cut(3)
     code = script.wait(timeout=120)
     hosts.mend(3)
+    begin = time.monotonic()
+    while ranks_of(log) and time.monotonic() - begin < TIMEOUT + SPARE: # the lost one hears of the end by itself
+        time.sleep(0.1)
     said.seek(0)
     told = said.read()
     missed = [line for line in sentences(told) if 'rank 2 of 3 (host node-3, device 2) has not been heard of' in line]
