@@ -3,18 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph_kit.h"
 #include "lower.h"
 #include "random_graph.h"
-
-static struct graph *build(const char *name, struct model_options model, struct graph_options options)
-{
-    struct model_spec spec;
-    struct error err = {0};
-    cr_assert(model_parse(name, &model, &spec, &err), "%s", err.text);
-    struct graph *graph = graph_build(&spec, &options, &err);
-    cr_assert_not_null(graph, "%s: %s", name, err.text);
-    return graph;
-}
 
 static struct graph *lower(const struct graph *logical, uint32_t lowering)
 {
@@ -23,13 +14,6 @@ static struct graph *lower(const struct graph *logical, uint32_t lowering)
     cr_assert(graph_lower(logical, lowering, &lowered, &err), "%s", err.text);
     cr_expect(graph_check(lowered, &err), "lowering %u: %s", (unsigned)lowering, err.text);
     return lowered;
-}
-
-static uint32_t count_kind(const struct graph *graph, enum op_kind kind)
-{
-    uint32_t count = 0;
-    for (size_t i = 0; i < graph->op_count; i++) count += graph->ops[i].kind == kind;
-    return count;
 }
 
 /* Each logical op is stood for, in its own section and layer by the ops whose main one it is. */
@@ -103,7 +87,7 @@ Test(graph_lower, units_and_shortcuts_under_every_set_of_capabilities)
                 struct model_options model = MODEL_OPTIONS_DEFAULT;
                 model.unit = unit;
                 model.shortcut = shortcut;
-                struct graph *logical = build(names[i], model, (struct graph_options){.batch = 2});
+                struct graph *logical = build_with(names[i], model, (struct graph_options){.batch = 2});
                 check(logical, LOWER_ALL);
                 for (uint32_t k = 0; k < 3; k++) check(logical, lowering++ % (LOWER_ALL + 1));
                 graph_destroy(logical);
@@ -112,7 +96,7 @@ Test(graph_lower, units_and_shortcuts_under_every_set_of_capabilities)
 
 Test(graph_lower, without_capabilities_nothing_changes)
 {
-    struct graph *logical = build("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
+    struct graph *logical = build_with("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
     struct graph *lowered = lower(logical, 0);
     cr_expect_eq(graph_hash(logical), graph_hash(lowered));
     expect_stands(logical, lowered);
@@ -124,8 +108,9 @@ Test(graph_lower, hash_and_options_say_what_is_fused)
 {
     uint64_t seen[LOWERINGS + 1];
     for (unsigned bit = 0; bit <= LOWERINGS; bit++) {
-        struct graph *graph = build("resnet-20", MODEL_OPTIONS_DEFAULT,
-                                    (struct graph_options){.batch = 2, .lowering = bit < LOWERINGS ? 1u << bit : 0});
+        struct graph *graph =
+            build_with("resnet-20", MODEL_OPTIONS_DEFAULT,
+                       (struct graph_options){.batch = 2, .lowering = bit < LOWERINGS ? 1u << bit : 0});
         seen[bit] = graph_hash(graph);
         for (unsigned k = 0; k < bit; k++) cr_expect_neq(seen[k], seen[bit]);
         graph_destroy(graph);
@@ -167,7 +152,7 @@ static uint32_t count_whole(const struct graph *graph)
 Test(graph_lower, a_preactivation_net_keeps_its_convolutions)
 {
     struct graph_options options = {.batch = 2};
-    struct graph *logical = build("resnet-164", MODEL_OPTIONS_DEFAULT, options);
+    struct graph *logical = build_with("resnet-164", MODEL_OPTIONS_DEFAULT, options);
     struct graph *lowered = lower(logical, LOWER_ALL);
     uint64_t convolutions = 0;
     for (uint32_t i = 0; i < lowered->forward_end; i++)
@@ -190,7 +175,7 @@ Test(graph_lower, results_for_the_backward_pass_alone_are_made_in_it)
 {
     static const char *const names[] = {"resnet-164", "plain-20"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        struct graph *logical = build(names[i], MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
+        struct graph *logical = build_with(names[i], MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
         struct graph *whole = lower(logical, LOWER_ALL), *part = lower(logical, LOWER_ALL & ~LOWER_NORMALIZE_WEIGHTS);
         cr_expect_eq(kept_bytes(part), kept_bytes(whole), "%s", names[i]);
         uint32_t late = 0;
@@ -211,7 +196,7 @@ Test(graph_lower, a_bn_makes_its_result_again_with_its_gradient)
     for (uint32_t micro_batches = 1; micro_batches <= 2; micro_batches++) {
         struct graph_options options = {
             .batch = 2, .micro_batches = micro_batches, .bucket_bytes = micro_batches > 1 ? 20000 : 0};
-        struct graph *logical = build("resnet-164", MODEL_OPTIONS_DEFAULT, options);
+        struct graph *logical = build_with("resnet-164", MODEL_OPTIONS_DEFAULT, options);
         struct graph *lowered = lower(logical, lowering), *whole = lower(logical, lowering | LOWER_NORMALIZE_WEIGHTS);
         uint32_t again = 0, late = 0;
         cr_expect_eq(kept_bytes(lowered), kept_bytes(whole));
@@ -236,7 +221,7 @@ Test(graph_lower, a_bn_makes_its_result_again_with_its_gradient)
  * reads. */
 Test(graph_lower, gradients_of_data_add_and_keep)
 {
-    struct graph *logical = build("resnet-20", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
+    struct graph *logical = build_with("resnet-20", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
     struct graph *lowered = lower(logical, LOWER_EXACT & ~LOWER_GRADIENT);
     uint32_t kept = 0, added = 0, rectified = 0;
     for (uint32_t i = lowered->forward_end; i < lowered->backward_end; i++) {
@@ -265,7 +250,7 @@ Test(graph_lower, gradients_of_data_add_and_keep)
 /* The work of the whole is that of the parts, but for gradients that two readers work out each for itself. */
 Test(graph_lower, counts_are_of_what_is_done)
 {
-    struct graph *logical = build("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
+    struct graph *logical = build_with("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
     struct graph *lowered = lower(logical, LOWER_BN | LOWER_SUMS | LOWER_NORMALIZE | LOWER_ADD);
     uint64_t flops[2] = {0}, bytes[2] = {0};
     for (int i = 0; i < 2; i++) {
@@ -297,7 +282,7 @@ Test(graph_lower, a_bn_adds_and_rectifies)
     for (size_t i = 0; i < sizeof nets / sizeof nets[0]; i++) {
         struct model_options model = MODEL_OPTIONS_DEFAULT;
         model.unit = nets[i].unit;
-        struct graph *logical = build(nets[i].name, model, (struct graph_options){.batch = 2});
+        struct graph *logical = build_with(nets[i].name, model, (struct graph_options){.batch = 2});
         struct graph *plain = lower(logical, LOWER_BN), *lowered = lower(logical, LOWER_BN | LOWER_BN_ADD);
         uint32_t additions = 0, rectified = 0;
         uint64_t bytes[2] = {0};
@@ -333,7 +318,7 @@ static uint32_t readers_of(const struct graph *graph, uint32_t tensor)
 /* One op a bucket, at the head; all that multiply read its views, and everything else reads f32. */
 static void check_copies(const char *name, struct graph_options options, uint32_t buckets)
 {
-    struct graph *logical = build(name, MODEL_OPTIONS_DEFAULT, options);
+    struct graph *logical = build_with(name, MODEL_OPTIONS_DEFAULT, options);
     struct graph *lowered = lower(logical, LOWER_WEIGHTS);
     uint32_t count = count_kind(lowered, OP_WEIGHTS_COPY);
     cr_expect(buckets ? count == buckets : count > 2, "%s: %u copies", name, count);
@@ -363,7 +348,7 @@ Test(graph_lower, weights_are_copied_once)
     check_copies("resnet-29", (struct graph_options){.batch = 2, .dtype = DTYPE_F16}, 1);
     check_copies("vgg-a", (struct graph_options){.batch = 2, .dtype = DTYPE_BF16}, 1);
     check_copies("resnet-29", (struct graph_options){.batch = 2, .dtype = DTYPE_F16, .bucket_bytes = 100000}, 0);
-    struct graph *logical = build("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
+    struct graph *logical = build_with("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
     struct graph *lowered = lower(logical, LOWER_WEIGHTS);
     cr_expect_eq(lowered->op_count, logical->op_count, "f32 weights are read as they are");
     cr_expect_eq(lowered->tensor_count, logical->tensor_count);
@@ -377,7 +362,7 @@ Test(graph_lower, images_are_made_of_bytes)
     static const char *const names[] = {"resnet-29", "resnet-18", "vgg-a"};
     for (size_t i = 0; i < 3; i++) {
         struct graph *logical =
-            build(names[i], MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2, .dtype = DTYPE_F16});
+            build_with(names[i], MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2, .dtype = DTYPE_F16});
         struct graph *lowered = lower(logical, LOWER_INPUT);
         cr_assert_eq(count_kind(lowered, OP_INPUT), 1);
         const struct op *input = &lowered->ops[lowered->blocks[0].first];
@@ -432,8 +417,8 @@ static void expect_broken(const struct graph *graph, const char *what)
 
 Test(graph_lower, broken_copies_of_weights_are_found)
 {
-    struct graph *graph = build("resnet-29", MODEL_OPTIONS_DEFAULT,
-                                (struct graph_options){.batch = 2, .dtype = DTYPE_F16, .lowering = LOWER_WEIGHTS});
+    struct graph *graph = build_with("resnet-29", MODEL_OPTIONS_DEFAULT,
+                                     (struct graph_options){.batch = 2, .dtype = DTYPE_F16, .lowering = LOWER_WEIGHTS});
     struct op *copy = &graph->ops[0], *conv = &graph->ops[1], saved_copy = *copy, saved_conv = *conv;
     cr_assert(copy->kind == OP_WEIGHTS_COPY && conv->kind == OP_CONV);
     struct tensor *view = &graph->tensors[conv->in[1]], *base = &graph->tensors[copy->out[0]], saved = *view;
@@ -469,7 +454,7 @@ Test(graph_lower, broken_copies_of_weights_are_found)
 /* One op for each bucket of gradients that convolutions write in 16 bits, when all of the bucket's are made. */
 static void check_half_gradients(struct graph_options options, uint32_t widened)
 {
-    struct graph *logical = build("resnet-29", MODEL_OPTIONS_DEFAULT, options);
+    struct graph *logical = build_with("resnet-29", MODEL_OPTIONS_DEFAULT, options);
     struct graph *exact = lower(logical, LOWER_EXACT), *half = lower(logical, LOWER_ALL);
     uint32_t halves = 0, singles = 0;
     cr_expect_eq(count_kind(half, OP_GRADIENTS_WIDEN), widened);
@@ -500,7 +485,7 @@ Test(graph_lower, gradients_in_16_bits_are_widened_bucket_by_bucket)
 {
     check_half_gradients((struct graph_options){.batch = 2, .dtype = DTYPE_F16}, 1);
     check_half_gradients((struct graph_options){.batch = 2, .dtype = DTYPE_BF16, .micro_batches = 2}, 1);
-    struct graph *logical = build("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
+    struct graph *logical = build_with("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2});
     struct graph *exact = lower(logical, LOWER_EXACT), *half = lower(logical, LOWER_ALL);
     cr_expect_eq(exact->op_count, half->op_count, "in f32 there is nothing to widen");
     graph_destroy(half);
@@ -510,8 +495,8 @@ Test(graph_lower, gradients_in_16_bits_are_widened_bucket_by_bucket)
 
 Test(graph_lower, broken_gradients_in_16_bits_are_found)
 {
-    struct graph *graph = build("resnet-29", MODEL_OPTIONS_DEFAULT,
-                                (struct graph_options){.batch = 2, .dtype = DTYPE_F16, .lowering = LOWER_ALL});
+    struct graph *graph = build_with("resnet-29", MODEL_OPTIONS_DEFAULT,
+                                     (struct graph_options){.batch = 2, .dtype = DTYPE_F16, .lowering = LOWER_ALL});
     struct op *widen = &graph->ops[graph->backward_end - 1], saved_op = *widen;
     cr_assert_eq(widen->kind, OP_GRADIENTS_WIDEN);
     struct tensor *base = &graph->tensors[widen->in[0]], saved = *base, *view = NULL;
@@ -535,7 +520,7 @@ Test(graph_lower, broken_gradients_in_16_bits_are_found)
 Test(graph_lower, broken_inputs_are_found)
 {
     struct graph *graph =
-        build("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2, .lowering = LOWER_INPUT});
+        build_with("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2, .lowering = LOWER_INPUT});
     struct op *input = &graph->ops[0], saved = *input;
     struct tensor *pixels = &graph->tensors[graph->pixels], *placements = &graph->tensors[graph->placements];
     struct tensor *images = &graph->tensors[graph->images], kept = *pixels;
@@ -576,7 +561,7 @@ Test(graph_lower, broken_inputs_are_found)
 Test(graph_lower, broken_ones_are_found)
 {
     struct graph *graph =
-        build("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2, .lowering = LOWER_ALL});
+        build_with("resnet-29", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 2, .lowering = LOWER_ALL});
     struct error err;
     uint32_t checked = 0;
     for (uint32_t i = 0; i < graph->backward_end; i++) {
