@@ -13,4 +13,7 @@
  * says so. */
 bool json_print(json_t *object, size_t digits, FILE *to, struct error *err);
 
+/* An object could not be made. */
+bool json_unmade(struct error *err);
+
 #endif

@@ -323,8 +323,7 @@ json_t *plan_report_object(const struct plan_report *report, struct error *err)
     if (ok) add_asked(root, report);
     if (ok) return root;
     json_decref(root);
-    if (err->kind == ERROR_NONE)
-        error_set(err, ERROR_FAILED, "the JSON output cannot be made: out of memory, or a number is not finite");
+    if (err->kind == ERROR_NONE) json_unmade(err);
     return NULL;
 }
 
