@@ -220,19 +220,12 @@ static void print_memory(const struct side *a, const struct side *b, FILE *to)
     print_bytes("lower bound", a->variant->lower_bound_bytes, b->variant->lower_bound_bytes, to);
 }
 
-static uint32_t count_bits(uint32_t bits)
-{
-    uint32_t count = 0;
-    for (; bits; bits &= bits - 1) count++;
-    return count;
-}
-
 /* Names of what is fused are too long for a cell where several are: those that both have are only counted. */
 static void print_fused(uint32_t a, uint32_t b, FILE *to)
 {
     static const char *const whose[] = {"a alone", "b alone"};
     const uint32_t only[] = {a & ~b, b & ~a};
-    fprintf(to, "  %-22s %20" PRIu32 " %20" PRIu32 "%s\n", "ways of fusing ops", count_bits(a), count_bits(b),
+    fprintf(to, "  %-22s %20d %20d%s\n", "ways of fusing ops", __builtin_popcount(a), __builtin_popcount(b),
             a == b ? "" : "   differs");
     for (int i = 0; i < 2; i++) {
         struct text text = {0};

@@ -114,18 +114,11 @@ static bool is_in_part(const struct splits *splits, const struct part *part, uin
     return false;
 }
 
-static uint32_t count_bits(uint32_t code)
-{
-    uint32_t count = 0;
-    for (; code > 0; code &= code - 1) count++;
-    return count;
-}
-
 /* Of any form but blocks. */
 static uint32_t count_part(const struct part *part)
 {
     uint32_t count = 0;
-    if (part->form != PART_FEW) return count_bits(part->code) + count_bits(part->more);
+    if (part->form != PART_FEW) return (uint32_t)(__builtin_popcount(part->code) + __builtin_popcount(part->more));
     for (uint32_t code = part->code; code > 0; code >>= CODE_BITS) count++;
     return count;
 }
