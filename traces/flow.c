@@ -26,7 +26,12 @@ struct maker {
     struct table tables[TRACE_MOST_DEVICES];
     struct record *records;
     size_t count, capacity;
+    uint64_t promised, told; /* units of all records; those of them that came */
 };
+
+/* A block tells of how many units there are norms in that step, and may be one of many: so many units may be missing,
+ * and once more as many as came, before what is told of further steps is passed over. */
+#define MOST_MISSING (1u << 20)
 
 static void finish_units(struct flow_unit *units, size_t count)
 {
@@ -93,6 +98,7 @@ static struct record *add_record(struct maker *maker, size_t at, const struct tr
         return NULL;
     }
     for (size_t i = 0; i < numbers; i++) values[i] = NAN;
+    maker->promised += norms->total;
     memmove(&maker->records[at + 1], &maker->records[at], (maker->count++ - at) * sizeof *maker->records);
     maker->records[at] = (struct record){norms->step, norms->ns, norms->device, norms->total, values};
     return &maker->records[at];
@@ -104,9 +110,12 @@ static bool take_norms(struct maker *maker, const struct trace_unit_norms *norms
     if (table->known == 0 || table->known != table->total || norms->total != table->total) return true;
     size_t at = place_of(maker, norms->step, norms->device);
     struct record *record = at < maker->count ? &maker->records[at] : NULL;
-    if (!record || record->step != norms->step || record->device != norms->device)
+    if (!record || record->step != norms->step || record->device != norms->device) {
+        if (maker->promised > 2 * maker->told + MOST_MISSING) return true;
         record = add_record(maker, at, norms, err);
+    }
     if (!record) return false;
+    maker->told++;
     if (record->units == norms->total)
         memcpy(record->norms + (size_t)norms->unit * TRACE_NORMS, norms->norms, sizeof norms->norms);
     return true;
@@ -200,6 +209,13 @@ static float record_norm(const struct flow *flow, const struct record *record, s
     return record->units == flow->unit_count ? record->norms[i] : NAN;
 }
 
+static bool any_fits(const struct flow *flow, const struct record *records, uint32_t count)
+{
+    for (uint32_t d = 0; d < count; d++)
+        if (records[d].units == flow->unit_count) return true;
+    return false;
+}
+
 /* Records of one step, `count` devices. Of the gradients of weights each device has the whole step's. */
 static void combine(const struct flow *flow, const struct record *records, uint32_t count, float *norms)
 {
@@ -231,7 +247,8 @@ static bool make_steps(struct maker *maker, struct error *err)
     if (!maker->flow->steps) return error_memory(err, maker->count * sizeof *maker->flow->steps, "a trace's norms");
     for (size_t i = 0, next; i < maker->count; i = next) {
         for (next = i + 1; next < maker->count && maker->records[next].step == maker->records[i].step;) next++;
-        TRY(add_step(maker, &maker->records[i], (uint32_t)(next - i), err));
+        if (any_fits(maker->flow, &maker->records[i], (uint32_t)(next - i)))
+            TRY(add_step(maker, &maker->records[i], (uint32_t)(next - i), err));
     }
     return true;
 }

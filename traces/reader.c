@@ -237,3 +237,5 @@ void trace_reader_stats(const struct trace_reader *reader, struct trace_reader_s
     uint64_t from = reader->lost ? reader->lost_from : offset_now(reader);
     stats->tail_bytes = stats->size_bytes > from ? stats->size_bytes - from : 0;
 }
+
+uint64_t trace_reader_end_offset(const struct trace_reader *reader) { return reader->stats.end_offset; }

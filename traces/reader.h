@@ -27,5 +27,7 @@ void trace_reader_close(struct trace_reader *reader);
 bool trace_reader_next(struct trace_reader *reader, struct trace_block *block, const uint8_t **payload, bool *found,
                        struct error *err);
 void trace_reader_stats(const struct trace_reader *reader, struct trace_reader_stats *stats);
+/* stats.end_offset alone, without asking the file system. */
+uint64_t trace_reader_end_offset(const struct trace_reader *reader);
 
 #endif

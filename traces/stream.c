@@ -180,10 +180,7 @@ static bool begin_block(struct trace_stream *stream, struct error *err)
     case TRACE_BLOCK_UNITS: stream_begin_units(stream); return true;
     case TRACE_BLOCK_KERNELS:
     case TRACE_BLOCK_RUN_KERNELS:
-    case TRACE_BLOCK_OPS:
-        stream->device = stream_get_device(&stream->in);
-        stream->number = stream_get_u32(&stream->in);
-        return true;
+    case TRACE_BLOCK_OPS: stream_begin_entries(stream); return true;
     default: return true;
     }
 }

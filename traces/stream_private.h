@@ -31,6 +31,8 @@ struct trace_stream {
     uint64_t tensor_unit;
     struct norm_block norms;
     uint32_t unit_count; /* of a block of units: all */
+    uint32_t op_ids[TRACE_MOST_DEVICES], kernel_ids[TRACE_MOST_DEVICES]; /* of the tables so far, with what is missing */
+    uint64_t ids;                                                        /* all of these */
     struct stream_template templates[TRACE_MOST_DEVICES], kernel_templates[TRACE_MOST_DEVICES];
     char **names;
     size_t name_count, name_capacity;
@@ -56,6 +58,7 @@ static inline uint32_t stream_get_u32(struct trace_in *in)
 
 /* ---- stream_tables.c: the block's next entry; the item's type stays where it holds no more ---- */
 
+void stream_begin_entries(struct trace_stream *stream); /* of ops or kernels */
 void stream_begin_tensors(struct trace_stream *stream);
 void stream_begin_units(struct trace_stream *stream);
 void stream_take_op(struct trace_stream *stream, struct trace_item *item);

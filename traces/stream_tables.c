@@ -20,6 +20,36 @@ static const char *name_of(const struct trace_stream *stream, uint64_t number)
     return name ? name : "?";
 }
 
+static uint32_t *ids_of(struct trace_stream *stream)
+{
+    return stream->block.type == TRACE_BLOCK_OPS ? &stream->op_ids[stream->device]
+                                                 : &stream->kernel_ids[stream->device];
+}
+
+/* Readers keep tables by id. Entries that are missing were told by bytes before these, one each at least: a file
+ * without so many would have its reader take memory for nothing. */
+void stream_begin_entries(struct trace_stream *stream)
+{
+    struct trace_in *in = &stream->in;
+    stream->device = stream_get_device(in);
+    stream->number = stream_get_u32(in);
+    uint32_t *ids = ids_of(stream), missing = stream->number > *ids ? stream->number - *ids : 0;
+    if (stream->ids + missing > trace_reader_end_offset(stream->reader)) in->bad = true;
+    if (in->bad) return;
+    stream->ids += missing;
+    *ids += missing;
+}
+
+static uint32_t take_id(struct trace_stream *stream)
+{
+    uint32_t *ids = ids_of(stream);
+    if (stream->number == *ids) {
+        ++*ids;
+        stream->ids++;
+    }
+    return stream->number++;
+}
+
 void stream_begin_tensors(struct trace_stream *stream)
 {
     struct trace_in *in = &stream->in;
@@ -46,7 +76,7 @@ void stream_take_op(struct trace_stream *stream, struct trace_item *item)
     struct trace_in *in = &stream->in;
     if (in->at >= in->end) return;
     uint64_t layer = trace_get_varint(in), kind = trace_get_varint(in), pass = trace_get_varint(in);
-    item->op = (struct trace_op){.id = stream->number++,
+    item->op = (struct trace_op){.id = take_id(stream),
                                  .device = stream->device,
                                  .layer = name_of(stream, layer),
                                  .kind = name_of(stream, kind),
@@ -65,7 +95,7 @@ void stream_take_kernel(struct trace_stream *stream, struct trace_item *item)
     struct trace_kernel *kernel = &item->kernel;
     uint64_t op = trace_get_varint(in), name = trace_get_varint(in), work = trace_get_varint(in);
     uint32_t nobody = stream->block.type == TRACE_BLOCK_RUN_KERNELS ? TRACE_OF_RUN : TRACE_NO_OWNER;
-    *kernel = (struct trace_kernel){.id = stream->number++,
+    *kernel = (struct trace_kernel){.id = take_id(stream),
                                     .device = stream->device,
                                     .op = op ? (uint32_t)(op - 1) : nobody,
                                     .work = (enum trace_work)work,

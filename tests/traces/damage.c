@@ -4,6 +4,9 @@
 #include "check.h"
 #include "clock.h"
 #include "codec.h"
+#include "export.h"
+#include "flow.h"
+#include "mem.h"
 #include "reader.h"
 #include "trace_samples.h"
 
@@ -271,4 +274,75 @@ Test(trace_damage, digests_of_older_files_are_taken)
     cr_assert_eq(r->step_count, 1);
     cr_assert(r->steps[0].begin_ns == 600 && r->steps[0].end_ns == 900);
     trace_unfollow(follower);
+}
+
+/* ---- Numbers that ask for memory ---- */
+
+static uint64_t peak_of_reading(const char *name)
+{
+    const uint64_t before = mem_current_bytes(MEM_TRACE);
+    struct error err = {0};
+    struct trace_report report;
+    struct flow flow = {0};
+    FILE *out = fopen("/dev/null", "w");
+    cr_assert(trace_check(name, &report, &err) && trace_export_chrome(name, out, NULL, &err) &&
+                  trace_export_perfetto(name, out, NULL, &err) && flow_read(name, &flow, &err),
+              "%s", err.text);
+    fclose(out);
+    flow_finish(&flow);
+    trace_unfollow(sample_follow(name, &err));
+    cr_assert_eq(mem_current_bytes(MEM_TRACE), before);
+    return mem_peak_bytes(MEM_TRACE) - before;
+}
+
+/* The last op and kernel that there can be, of every device, in a file of 10 KB. */
+Test(trace_damage, entries_without_those_before_take_no_memory)
+{
+    static unsigned char file[16384], payload[64];
+    static const uint16_t types[] = {TRACE_BLOCK_OPS, TRACE_BLOCK_KERNELS};
+    uint64_t sequence = 0;
+    size_t end = TRACE_FILE_HEADER;
+    trace_put_file_header(&(struct trace_file_header){TRACE_VERSION, 1, 2}, file);
+    for (int i = 0; i < 2 * TRACE_MOST_DEVICES; i++) {
+        struct trace_out out = {payload, 0, sizeof payload};
+        trace_put_varint(&out, (uint64_t)i / 2);
+        trace_put_varint(&out, TRACE_MOST_OPS - 1);
+        for (int number = 0; number < (i % 2 ? 11 : 6); number++) trace_put_varint(&out, 0);
+        end += put_block(file + end, types[i % 2], sequence++, &out);
+    }
+    sample_write(path, file, end);
+    cr_expect_leq(peak_of_reading(path), 16u << 20);
+    struct error err = {0};
+    struct trace_report report;
+    cr_assert(trace_check(path, &report, &err), "%s", err.text);
+    cr_expect_eq(report.stats.malformed, 2 * TRACE_MOST_DEVICES);
+}
+
+/* One unit's norms of each step, where the table has as many units as there can be. */
+Test(trace_damage, norms_that_never_come_take_no_memory)
+{
+    enum { STEPS = 400 };
+    static unsigned char file[1 << 20], payload[TRACE_PAYLOAD_MOST];
+    uint64_t sequence = 0;
+    size_t end = TRACE_FILE_HEADER;
+    trace_put_file_header(&(struct trace_file_header){TRACE_VERSION, 1, 2}, file);
+    for (uint32_t unit = 0; unit < TRACE_MOST_UNITS;) {
+        struct trace_out out = {payload, 0, sizeof payload};
+        trace_put_varint(&out, 0);
+        trace_put_varint(&out, unit);
+        trace_put_varint(&out, TRACE_MOST_UNITS);
+        for (; unit < TRACE_MOST_UNITS && trace_room(&out) > 5 * TRACE_VARINT_MOST; unit++)
+            for (int number = 0; number < 5; number++) trace_put_varint(&out, 0);
+        end += put_block(file + end, TRACE_BLOCK_UNITS, sequence++, &out);
+    }
+    for (uint64_t step = 0; step < STEPS; step++) {
+        struct trace_out out = {payload, 0, sizeof payload};
+        const uint64_t head[] = {0, step, 1, 0, TRACE_MOST_UNITS};
+        for (size_t i = 0; i < 5; i++) trace_put_varint(&out, head[i]);
+        memset(payload + out.length, 0, TRACE_NORMS * sizeof(float));
+        out.length += TRACE_NORMS * sizeof(float);
+        end += put_block(file + end, TRACE_BLOCK_NORMS, sequence++, &out);
+    }
+    sample_write(path, file, end);
+    cr_expect_leq(peak_of_reading(path), 64u << 20);
 }
