@@ -1,4 +1,6 @@
+#define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +37,7 @@ static bool take_standard_output(const char *flag, const char **path, struct err
     if (taken[0])
         return error_set(err, ERROR_INPUT, "%s: standard output is taken by another option; write to a file", flag);
     fflush(stdout);
-    int fd = dup(STDOUT_FILENO);
+    int fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
     if (fd < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
         return error_errno(err, ERROR_FAILED, errno, "%s: standard output cannot be written to", flag);
     output = fd;

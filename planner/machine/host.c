@@ -189,7 +189,7 @@ static double read_rate(const char *format, const char *name, double unit)
 {
     char path[300], line[64] = "";
     snprintf(path, sizeof path, format, name);
-    FILE *file = fopen(path, "r");
+    FILE *file = fopen(path, "re");
     if (!file) return 0;
     double rate = fgets(line, sizeof line, file) ? strtod(line, NULL) : 0;
     fclose(file);

@@ -175,7 +175,7 @@ bool conv_cache_avoids(const struct cuda_convolutions *all, const struct engine_
 {
     char line[NOTE], note[NOTE];
     bool found = false;
-    FILE *file = open_notes(all, "r");
+    FILE *file = open_notes(all, "re");
     if (!file) return false;
     note_of(question, engine, note);
     while (!found && fgets(line, sizeof line, file)) {
@@ -191,7 +191,7 @@ void conv_cache_avoid(const struct cuda_convolutions *all, const struct conv_pla
     char note[NOTE];
     struct error unsaid = {0};
     if (!all->folder[0] || !files_make_folder(all->folder, &unsaid)) return;
-    FILE *file = open_notes(all, "a");
+    FILE *file = open_notes(all, "ae");
     if (!file) return;
     fprintf(file, "%s\n", note_of(&plan->question, &plan->engine, note));
     fclose(file);

@@ -2,6 +2,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
@@ -67,7 +68,7 @@ static bool drop_later(const char *path, uint64_t done, int *fd, struct error *e
 {
     struct files_writer writer;
     bool dropped = false;
-    int copy = dup(*fd);
+    int copy = fcntl(*fd, F_DUPFD_CLOEXEC, 0);
     FILE *from = copy < 0 ? NULL : fdopen(copy, "r");
     if (!from) return error_errno(err, ERROR_INPUT, errno, "%s: cannot be read", path);
     rewind(from);

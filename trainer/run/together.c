@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "together.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +21,8 @@
 static bool make_file(char path[TOGETHER_PATH], struct error *err)
 {
     strcpy(path, TEMPORARY);
-    int fd = mkstemp(path);
-    if (fd < 0) return error_set(err, ERROR_FAILED, "a file for the plan cannot be made in /tmp");
+    int fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0) return error_errno(err, ERROR_FAILED, errno, "a file for the plan cannot be made in /tmp");
     close(fd);
     return true;
 }
