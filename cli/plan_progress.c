@@ -23,9 +23,9 @@ static void end_by_signal(int number)
 {
     static const char clear[] = "\r\033[K", said[] = "fathom: planning was stopped\n";
     (void)number;
-    if (line_open && write(STDERR_FILENO, clear, sizeof clear - 1) < 0) return;
-    if (write(STDERR_FILENO, said, sizeof said - 1) < 0) _exit(1);
-    raise(stop_requested); /* whose action is the default again */
+    if (!line_open || write(STDERR_FILENO, clear, sizeof clear - 1) > 0)
+        line_open = write(STDERR_FILENO, said, sizeof said - 1) < 0;
+    raise(stop_requested); /* whose action is the default again; nobody may be there to be told */
 }
 
 static void request_stop(int number)
