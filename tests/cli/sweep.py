@@ -163,6 +163,8 @@ def check_refusals(scratch, data):
     wrong(row(options={'unit': 'preactt'}), "row 'pre-activation'", '--unit', 'did you mean preact')
     wrong(row(options={'momentun': 1}), "row 'pre-activation'", '--momentun', '--momentum')
     wrong(row(options={'seed': 1}), "row 'pre-activation'", 'seed', 'seeds')
+    wrong(row(options={'lo': 'elsewhere.jsonl'}), "row 'pre-activation'", "option 'lo'", "sweep's own")
+    wrong(row(options={'': True}), "row 'pre-activation'", "option ''", 'its name alone')
     wrong(row(options={'batch': [1]}), "row 'pre-activation'", 'batch')
     wrong(row(model='resnet-9'), "row 'pre-activation'", 'resnet-9')
     wrong(row(name='original as IT is'), 'original-as-it-is')

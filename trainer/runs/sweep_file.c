@@ -27,20 +27,26 @@ const char *sweep_figure_words(enum sweep_figure figure) { return figure_words[f
 
 const char *sweep_figure_name(enum sweep_figure figure) { return figures[figure]; }
 
-/* "--log", "--log=FILE", "--lo": getopt takes the beginning of a name for it. */
+/* The option of `names` that a word of so many letters is, or count: getopt takes the beginning of a name for it. */
+static size_t find_begun(const char *word, size_t length, const char *const *names, size_t count)
+{
+    size_t i = 0;
+    while (i < count && (length == 0 || strncmp(word, names[i], length) != 0)) i++;
+    return i;
+}
+
+/* "--log", "--log=FILE", "--lo" */
 bool sweep_check_words(const char *const *words, size_t count, struct error *err)
 {
     static const char *const data[] = {"data", "data-dir"};
     for (size_t i = 0; i < count; i++) {
         size_t length = strncmp(words[i], "--", 2) == 0 ? strcspn(words[i] + 2, "=") : 0;
-        for (size_t k = 0; length > 0 && k < COUNT(reserved); k++)
-            if (strncmp(words[i] + 2, reserved[k], length) == 0)
-                return error_set(err, ERROR_INPUT, "%.80s after --: is the sweep's own, which tells each run its own%s",
-                                 words[i], k == 0 ? "; 'seeds' of the file lists them" : "");
-        for (size_t k = 0; length > 0 && k < COUNT(data); k++)
-            if (strncmp(words[i] + 2, data[k], length) == 0)
-                return error_set(err, ERROR_INPUT, "%.80s after --: the images of all runs are named before it",
-                                 words[i]);
+        size_t own = find_begun(words[i] + 2, length, reserved, COUNT(reserved));
+        if (own < COUNT(reserved))
+            return error_set(err, ERROR_INPUT, "%.80s after --: is the sweep's own, which tells each run its own%s",
+                             words[i], own == 0 ? "; 'seeds' of the file lists them" : "");
+        if (find_begun(words[i] + 2, length, data, COUNT(data)) < COUNT(data))
+            return error_set(err, ERROR_INPUT, "%.80s after --: the images of all runs are named before it", words[i]);
     }
     return true;
 }
@@ -83,11 +89,11 @@ static bool check_options(json_t *options, const char *where, struct error *err)
     json_t *value;
     json_object_foreach(options, name, value)
     {
-        for (size_t i = 0; i < COUNT(reserved); i++)
-            if (strcmp(name, reserved[i]) == 0)
-                return error_set(err, ERROR_INPUT, "%s: option '%s' is the sweep's own%s", where, name,
-                                 i == 0 ? "; 'seeds' lists them" : "");
-        if (name[0] == '-' || strpbrk(name, "= "))
+        size_t own = find_begun(name, strlen(name), reserved, COUNT(reserved));
+        if (own < COUNT(reserved))
+            return error_set(err, ERROR_INPUT, "%s: option '%s' is the sweep's own%s", where, name,
+                             own == 0 ? "; 'seeds' lists them" : "");
+        if (name[0] == '\0' || name[0] == '-' || strpbrk(name, "= "))
             return error_set(err, ERROR_INPUT, "%s: option '%.60s': its name alone is wanted, like \"batch\"", where,
                              name);
         if (json_is_object(value) || json_is_array(value))
