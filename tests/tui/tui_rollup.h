@@ -107,6 +107,17 @@ static struct rollup *example_rollup(void)
 
 /* ---- The same run on two GPUs ---- */
 
+/* The example's ops do 1 TFLOP/s and move 10 GB/s. */
+static inline struct rollup *example_peaks(double flops, double bandwidth)
+{
+    struct rollup *rollup = example_rollup();
+    for (size_t d = 0; d < 2; d++) {
+        rollup->devices[d].peak_flops = flops;
+        rollup->devices[d].peak_bandwidth = bandwidth;
+    }
+    return rollup;
+}
+
 #define EXAMPLE_KERNELS 10
 static struct rollup_kernel example_kernels[EXAMPLE_KERNELS];
 
