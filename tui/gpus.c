@@ -9,6 +9,8 @@
 #define MOST_VALUE 1e18                  /* more, or less than nothing, is damage */
 #define STALE_NS   UINT64_C(10000000000) /* what was read so long before the trace's end says nothing of now */
 
+bool dashboard_has_gpus(const struct rollup *rollup) { return rollup->has_run && strcmp(rollup->backend, "cpu") != 0; }
+
 bool dashboard_gpu_now(const struct rollup *rollup, uint32_t device, enum trace_gpu_counter counter, double *value)
 {
     if ((size_t)counter >= rollup->counter_count || device >= ROLLUP_MOST_DEVICES) return false;

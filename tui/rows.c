@@ -36,6 +36,11 @@ static const struct rollup_kernel *kernel_of(const struct rollup_op *times)
 
 /* ---- Grouping ---- */
 
+bool dashboard_devices_apart(const struct dashboard *dashboard)
+{
+    return (dashboard->group == GROUP_OP) != dashboard->devices_toggled;
+}
+
 /* Which lines are one. */
 struct grouping {
     enum row_group group;
