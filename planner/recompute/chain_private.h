@@ -15,6 +15,8 @@
 #define UNIT_MOST_OPTIONS (CHAIN_MOST_OPTIONS + 1)
 #define NO_ROOM           UINT32_MAX
 #define CHAIN_MOST_UNITS  512u /* exact program's; beyond, blocks are taken together */
+/* Of all sizes of a chain together, in the program's own quanta. */
+#define CHAIN_MOST_QUANTA ((uint64_t)1 << 30)
 #define CHAIN_TABLE_BYTES ((uint64_t)512 << 20)
 
 struct unit_option {
@@ -89,6 +91,9 @@ uint32_t chain_block_fastest_option(const struct chain *chain, const struct chai
 uint32_t chain_block_input(const struct chain *chain, size_t block);
 /* The same between forward and backward under an option. */
 uint32_t chain_block_freed(const struct chain *chain, size_t block, uint32_t option);
+
+/* The quanta must be this much larger for sums over the chain to fit the program's numbers: 1 for any real chain. */
+uint32_t chain_least_scale(const struct chain *chain);
 
 /* Fills list->streaks. ERROR_MEMORY. */
 bool chain_streaks_make(struct unit_list *list, struct error *err);
@@ -181,9 +186,6 @@ float chain_program_best_split(const struct program *program, size_t s, size_t t
  * was only begun: the one with the least memory. */
 bool chain_program_read(const struct program *program, uint32_t limit, struct chain_schedule *schedule,
                         struct error *err);
-
-/* The quanta must be this much larger for sums over the chain to fit the program's numbers: 1 for any real chain. */
-uint32_t chain_least_scale(const struct chain *chain);
 
 /* No schedule under the limit takes less: the knapsack of what is kept when the last block's backward begins. */
 double chain_bound_seconds(const struct chain *chain, uint64_t limit);

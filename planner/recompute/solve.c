@@ -7,7 +7,6 @@
 #include "mem.h"
 
 #define GROUPED_UNITS 192u
-#define MOST_QUANTA   ((uint64_t)1 << 30) /* of all sizes of a chain together, in the program's own quanta */
 
 static bool check_block(const struct chain *chain, size_t index, struct error *err)
 {
@@ -110,21 +109,6 @@ void chain_schedule_finish(struct chain_schedule *schedule)
     *schedule = (struct chain_schedule){0};
 }
 
-uint32_t chain_least_scale(const struct chain *chain)
-{
-    uint64_t sum = 0;
-    for (size_t k = 0; k < chain->count; k++) {
-        const struct chain_block *block = &chain->blocks[k];
-        sum += 3 * (uint64_t)block->output + block->gradient + block->run_overhead +
-               CHAIN_MOST_STREAK * (uint64_t)block->remade + 3 + CHAIN_MOST_STREAK;
-        for (uint32_t i = 0; i < block->options; i++) {
-            const struct chain_option *o = &block->option[i];
-            sum += (uint64_t)o->saved + o->forward_overhead + o->backward_overhead + o->remake_overhead + 4;
-        }
-    }
-    return (uint32_t)(sum / MOST_QUANTA + 1);
-}
-
 static size_t group_size(const struct chain *chain)
 {
     size_t most = chain->most_units ? chain->most_units : CHAIN_MOST_UNITS;
@@ -156,7 +140,7 @@ static uint64_t whole_least(const struct program *program)
 static uint32_t scaled_limit(const struct program *program, uint64_t limit)
 {
     uint64_t scaled = limit / program->list.scale;
-    return scaled < MOST_QUANTA ? (uint32_t)scaled : (uint32_t)MOST_QUANTA;
+    return scaled < CHAIN_MOST_QUANTA ? (uint32_t)scaled : (uint32_t)CHAIN_MOST_QUANTA;
 }
 
 /* The most bytes that the rows of any one limit take. Limits between those looked at may take a little more. */
@@ -175,7 +159,7 @@ static uint64_t most_row_bytes(const struct program *program, uint64_t all)
 static uint32_t raise_scale(uint32_t scale, uint64_t bytes, uint64_t room)
 {
     uint64_t raised = scale * (bytes / (room ? room : 1) + 1);
-    return raised < MOST_QUANTA ? (uint32_t)raised : (uint32_t)MOST_QUANTA;
+    return raised < CHAIN_MOST_QUANTA ? (uint32_t)raised : (uint32_t)CHAIN_MOST_QUANTA;
 }
 
 static bool begin_coarser(struct chain_table *table, uint32_t scale, uint32_t inner, struct error *err)
@@ -197,7 +181,7 @@ static bool coarsen(struct chain_table *table, uint64_t table_bytes, struct erro
         if (inside <= inside_room && between <= between_room) return true;
         if (inside > inside_room) inner = raise_scale(inner, inside, inside_room);
         if (between > between_room) scale = raise_scale(scale, between, between_room);
-        if (scale == MOST_QUANTA || inner == MOST_QUANTA || table_bytes < table->chain->count)
+        if (scale == CHAIN_MOST_QUANTA || inner == CHAIN_MOST_QUANTA || table_bytes < table->chain->count)
             return error_set(err, ERROR_INPUT, "table bytes: found %llu, expected more for a chain of %zu blocks",
                              (unsigned long long)table_bytes, table->chain->count);
         TRY(begin_coarser(table, scale, inner, err));

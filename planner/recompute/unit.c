@@ -33,6 +33,21 @@ uint32_t chain_block_freed(const struct chain *chain, size_t block, uint32_t opt
     return chain->blocks[block].option[option].frees_input ? chain_block_input(chain, block) : 0;
 }
 
+uint32_t chain_least_scale(const struct chain *chain)
+{
+    uint64_t sum = 0;
+    for (size_t k = 0; k < chain->count; k++) {
+        const struct chain_block *block = &chain->blocks[k];
+        sum += 3 * (uint64_t)block->output + block->gradient + block->run_overhead +
+               CHAIN_MOST_STREAK * (uint64_t)block->remade + 3 + CHAIN_MOST_STREAK;
+        for (uint32_t i = 0; i < block->options; i++) {
+            const struct chain_option *o = &block->option[i];
+            sum += (uint64_t)o->saved + o->forward_overhead + o->backward_overhead + o->remake_overhead + 4;
+        }
+    }
+    return (uint32_t)(sum / CHAIN_MOST_QUANTA + 1);
+}
+
 static uint32_t block_option(const struct unit_list *list, uint32_t way, uint32_t block)
 {
     const struct chain_block *b = &list->chain->blocks[block];
