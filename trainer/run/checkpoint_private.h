@@ -30,7 +30,7 @@ bool checkpoint_fields_write(const struct checkpoint *checkpoint, struct text *t
 bool checkpoint_fields_read(const char *json, const char *path, struct checkpoint *checkpoint, struct error *err);
 bool checkpoint_check_scale(const char *path, const struct loss_scale *scale, struct error *err);
 
-/* {K, R, S, C} to K C R S in place, and back: each kernel by way of `kernel`, of a K. */
+/* checkpoint_layouts.c: {K, R, S, C} to K C R S in place, and back: each kernel by way of `kernel`, of a K. */
 void checkpoint_to_file(const struct checkpoint_tensor *tensor, float *values, float *kernel);
 void checkpoint_from_file(const struct checkpoint_tensor *tensor, float *values, float *kernel);
 /* Floats are little-endian in files: on other hosts their bytes change places. */

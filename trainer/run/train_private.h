@@ -88,23 +88,28 @@ uint32_t run_evaluated_before(const struct training *run, uint32_t device);
 struct tested_state;
 bool tested_state_begin(struct training *run, struct tested_state **tested, struct error *err);
 bool tested_state_end(struct training *run, struct tested_state *tested, struct error *err);
-/* Whether the plan's devices make images of bytes: then the loader gives those. */
+/* heard.c: what each device has told, its metrics among it, becomes known to all ranks. */
+bool run_hear(struct training *run, struct error *err);
+/* Whether the run is to end, as all ranks know. */
+bool run_is_stopped(const struct training *run);
+/* The signal by which this process, or who started it, was asked to end the run; 0 = none. */
+int32_t run_asked_to_stop(const struct training *run);
+
+/* images.c: whether the plan's devices make images of bytes: then the loader gives those. */
 bool run_loads_bytes(const struct training *run);
 /* Images before `device`'s in a step, in a batch of the evaluation. */
 uint32_t run_images_before(const struct training *run, uint32_t device);
-/* What each device has told, its metrics among it, becomes known to all ranks. */
-bool run_hear(struct training *run, struct error *err);
 /* The images of a batch from number `first` on. */
 struct step_input run_share(const struct training *run, const struct batch *batch, size_t first);
 /* What the loader of a run under the plan may take for decoding. */
 uint64_t run_decode_bytes(const struct plan *plan);
 /* In run->step: the dataset's mean and deviation. */
 void run_set_normalisation(struct training *run);
-/* Ends what was begun, whole or in part; `ok` is how it went so far. */
-bool run_end(struct training *run, bool ok, struct error *err);
 /* Makes run->loader for the run's position. */
 bool run_open_loader(struct training *run, struct error *err);
 
+/* train.c: ends what was begun, whole or in part; `ok` is how it went so far. */
+bool run_end(struct training *run, bool ok, struct error *err);
 /* After how many steps a run tests; 0 = at the end only. */
 uint64_t train_evaluate_every(const struct plan *plan, const struct train_options *options, const struct dataset_info *info);
 
@@ -153,10 +158,6 @@ void run_report_gap(const struct training *run, enum trace_gap kind, uint64_t be
 void run_report_host(const struct training *run, uint32_t rank, enum trace_host what, uint64_t begin_ns);
 void run_report_host_of_all(const struct training *run, enum trace_host what, uint64_t begin_ns);
 void run_report_metric(const struct training *run, enum trace_metric metric, double value);
-
-bool run_is_stopped(const struct training *run);
-/* The signal by which this process, or who started it, was asked to end the run; 0 = none. */
-int32_t run_asked_to_stop(const struct training *run);
 
 /* score.c: a run that learns nothing, before it has taken its devices. */
 struct training run_for_answers(const struct plan *plan, const struct backend *backend, const struct train_options *options);
