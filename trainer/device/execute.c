@@ -95,6 +95,16 @@ static size_t find_loss(const struct plan_program *program, const struct graph *
     return i;
 }
 
+/* The last fully connected layer among the ops of an evaluation. */
+static size_t find_classifier(const struct executor *ex)
+{
+    const struct plan_program *program = &ex->variant->evaluate;
+    size_t last = 0;
+    for (size_t i = 0; i < program->op_count; i++)
+        if (ex->variant->graph->ops[program->ops[i].op].kind == OP_FC) last = i;
+    return last;
+}
+
 static bool create_programs(struct executor *ex, struct error *err)
 {
     TRY(bind_both(ex, err));
@@ -103,7 +113,7 @@ static bool create_programs(struct executor *ex, struct error *err)
     part_init(&ex->forward, &ex->train, 0, find_loss(ex->train.plan, ex->train.graph));
     part_init(&ex->tail, &ex->train, body, ex->train.plan->op_count);
     part_init(&ex->evaluation, &ex->evaluate, 0, ex->evaluate.plan->op_count);
-    part_init(&ex->features, &ex->evaluate, 0, executor_classifier(ex));
+    part_init(&ex->features, &ex->evaluate, 0, find_classifier(ex));
     ex->tail_touches_input = executor_tail_touches_input(ex);
     return true;
 }
@@ -157,20 +167,4 @@ void executor_destroy(struct executor *ex)
     if (ex->device) ex->backend->device_destroy(ex->device);
     mem_free(ex->state);
     mem_free(ex);
-}
-
-/* ---- Errors that stick ---- */
-
-bool executor_usable(const struct executor *ex, struct error *err)
-{
-    if (ex->lost && err) *err = ex->first;
-    return !ex->lost;
-}
-
-/* The end of each use of the device, whose error went to ex->first. */
-bool executor_settle(struct executor *ex, bool ok, struct error *err)
-{
-    ex->lost = !ok;
-    if (!ok && err) *err = ex->first;
-    return ok;
 }

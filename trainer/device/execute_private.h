@@ -65,10 +65,20 @@ struct executor {
     struct error first;
 };
 
-/* execute.c. A use of the device begins with executor_usable, and ends with executor_settle, between which its error goes to
+/* ---- execute_use.c ---- */
+
+/* A use of the device begins with executor_usable, and ends with executor_settle, between which its error goes to
  * executor->first. */
 bool executor_usable(const struct executor *executor, struct error *err);
 bool executor_settle(struct executor *executor, bool ok, struct error *err);
+/* Around what is launched for an op of the program, so that what the backend starts can be told to be that op's. */
+void executor_launch_begin(const struct executor *executor, uint32_t op, const char *pass);
+void executor_launch_end(const struct executor *executor);
+/* Around what the run itself starts; pass: TRACE_RUN_PASS, "evaluate". */
+void executor_own_begin(const struct executor *executor, const char *pass);
+void executor_own_end(const struct executor *executor);
+/* Waits for an event of a step; a device that does not come to it in time is an error. */
+bool executor_wait(struct executor *executor, struct event *event, uint64_t number, struct error *err);
 
 /* ---- execute_input.c ---- */
 
@@ -131,13 +141,4 @@ bool part_launch(struct executor *executor, struct part *part, bool timed, uint6
 bool part_launch_watched(struct executor *executor, const struct part *part,
                          bool (*look)(void *context, size_t op, bool *enough, struct error *err), void *context,
                          struct error *err);
-/* Around what the run itself starts on the device, so that the sink knows whose it is; pass: TRACE_RUN_PASS, "evaluate". */
-void executor_own_begin(const struct executor *executor, const char *pass);
-void executor_own_end(const struct executor *executor);
-/* Waits for an event of a step; a device that does not come to it in time is an error. */
-bool executor_wait(struct executor *executor, struct event *event, uint64_t number, struct error *err);
-
-/* The last fully connected layer among the ops of an evaluation. */
-size_t executor_classifier(const struct executor *ex);
-
 #endif

@@ -233,21 +233,12 @@ static bool copy_values(struct executor *ex, const struct plan_tensor *tensor, f
     return executor_settle(ex, ok, err);
 }
 
-size_t executor_classifier(const struct executor *ex)
-{
-    const struct plan_program *program = &ex->variant->evaluate;
-    size_t last = 0;
-    for (size_t i = 0; i < program->op_count; i++)
-        if (ex->variant->graph->ops[program->ops[i].op].kind == OP_FC) last = i;
-    return last;
-}
-
 bool executor_features(struct executor *ex, const struct step *step, const struct step_input *input, float *out,
                        struct error *err)
 {
     struct metrics unused;
     const struct plan_program *program = &ex->variant->evaluate;
-    const struct plan_tensor *read = &program->tensors[program->ops[executor_classifier(ex)].in[0]];
+    const struct plan_tensor *read = &program->tensors[program->ops[ex->features.to].in[0]];
     if (ex->variant->graph->options.dtype != DTYPE_F32)
         return error_set(err, ERROR_INPUT, "the plan keeps activations in %s; features are read in f32",
                          dtype_name(ex->variant->graph->options.dtype));

@@ -1,6 +1,4 @@
 /* Launching parts of a program: op by op, or as a recording. */
-#include <inttypes.h>
-
 #include "clock.h"
 #include "execute_private.h"
 
@@ -15,33 +13,6 @@ void part_finish(struct part *part, const struct backend *backend)
     if (part->recording) backend->recording_destroy(part->recording);
     *part = (struct part){0};
 }
-
-bool executor_wait(struct executor *ex, struct event *event, uint64_t number, struct error *err)
-{
-    uint64_t limit = ex->options.wait_limit_ns ? ex->options.wait_limit_ns : UINT64_MAX;
-    bool done = false;
-    TRY(ex->backend->event_synchronize(event, limit, &done, err));
-    if (done) return true;
-    return error_set(err, ERROR_LATE, "device %u has not finished step %" PRIu64 " within %g s", ex->options.device,
-                     number + 1, (double)limit * 1e-9);
-}
-
-/* ---- What the sink knows of launches ---- */
-
-static void report_launch(const struct executor *ex, uint32_t id, const char *pass)
-{
-    const struct trace_sink *sink = ex->options.sink;
-    if (sink && sink->launch_begin) sink->launch_begin(sink->context, ex->options.member, id, pass);
-}
-
-static void report_launched(const struct executor *ex)
-{
-    const struct trace_sink *sink = ex->options.sink;
-    if (sink && sink->launch_end) sink->launch_end(sink->context, ex->options.member);
-}
-
-void executor_own_begin(const struct executor *ex, const char *pass) { report_launch(ex, TRACE_OF_RUN, pass); }
-void executor_own_end(const struct executor *ex) { report_launched(ex); }
 
 /* ---- One op ---- */
 
@@ -65,9 +36,9 @@ static bool fill_dead(struct executor *ex, const struct bound_program *bound, si
 static bool launch_prepared(struct executor *ex, const struct bound_program *bound, size_t i, struct error *err)
 {
     const struct bound_op *op = &bound->ops[i];
-    report_launch(ex, (uint32_t)i, op_pass_name(bound->plan->ops[i].pass));
+    executor_launch_begin(ex, (uint32_t)i, op_pass_name(bound->plan->ops[i].pass));
     bool ok = ex->backend->op_launch(op->prepared, ex->streams[op->stream], err);
-    report_launched(ex);
+    executor_launch_end(ex);
     return ok;
 }
 
