@@ -271,6 +271,7 @@ static bool check_head(const struct reader *r)
     TRY(json_get_string(root, "device", r->path, &name, r->err) &&
         json_get_string(root, "description", r->path, &description, r->err) &&
         json_get_u64(root, "cudnn", r->path, UINT32_MAX, &cudnn, r->err));
+    if (cudnn == 0) return damaged(r, "field 'cudnn' is 0, which is no version");
     if (!device) device = device_named(name);
     if (!device)
         return error_set(r->err, ERROR_INPUT, "%s: has the engines of '%s', which is not known", r->path, name);
