@@ -99,8 +99,10 @@ bool rollup_find_stream(struct open_ops *open, uint32_t stream, struct open_op *
 {
     size_t at = 0;
     while (at < open->count && open->streams[at].stream != stream) at++;
-    *found = open->streams + at;
-    if (at < open->count) return true;
+    if (at < open->count) {
+        *found = &open->streams[at];
+        return true;
+    }
     void *streams = open->streams;
     if (!mem_grow(MEM_TRACE, &streams, &open->capacity, open->count + 1, sizeof *open->streams))
         return error_memory(err, (open->count + 1) * sizeof *open->streams, "a trace's streams");
