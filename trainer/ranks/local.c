@@ -3,6 +3,7 @@
 #include "local.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,9 @@ bool local_is_child(void) { return getenv(LOCAL_VARIABLE) != NULL; }
 
 /* ---- Opening ---- */
 
+/* They came through one exec and go through no other: what a rank starts would keep its peers from seeing its end. */
+static bool keep_here(int fd) { return fcntl(fd, F_SETFD, FD_CLOEXEC) == 0; }
+
 static bool parse(const char *text, struct ranks_link *link, int *board)
 {
     int used = 0;
@@ -45,6 +49,7 @@ static bool parse(const char *text, struct ranks_link *link, int *board)
         long number = strtol(text + used, &end, 10);
         if (end == text + used || (*end != ',' && *end != '\0')) return false;
         link->sockets[i] = (int)number;
+        if (i != link->rank && !keep_here(link->sockets[i])) return false;
         used = (int)(end - text) + (*end == ',');
     }
     return true;

@@ -1,10 +1,19 @@
-/* Which devices a rank has, what a process that is alone is, and how long a wait lasts. */
+/* Which devices a rank has, what a process that is alone is, how long a wait lasts, and what a rank's children have. */
+#define _GNU_SOURCE
 #include <criterion/criterion.h>
 
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include "local.h"
 #include "patience.h"
 #include "ranks.h"
+#include "ranks_private.h"
 
 Test(ranks, devices_are_divided_in_order_and_evenly)
 {
@@ -59,4 +68,29 @@ Test(ranks, a_wait_counts_only_while_the_process_runs)
     uint64_t stopped_ns = 100 * PATIENCE_MOST_NS; /* since the last look */
     cr_assert(!patience_is_over(&p, stopped_ns), "a stopped process has not waited");
     cr_assert(patience_is_over(&p, stopped_ns + PATIENCE_MOST_NS));
+}
+
+static enum ranks_outcome open_local(int board, int sock, struct ranks_link **link)
+{
+    char text[64], fault[RANKS_FAULT];
+    uint32_t rank, size;
+    snprintf(text, sizeof text, "1:2:%d:%d,-1", board, sock);
+    setenv(LOCAL_VARIABLE, text, 1);
+    return ranks_local_transport.open(link, &rank, &size, 1000000, fault);
+}
+
+/* Else a dashboard that a rank has started would hold its end of the sockets when the rank is killed. */
+Test(ranks, what_a_rank_starts_has_none_of_its_sockets)
+{
+    struct ranks_link *link;
+    int pair[2], board = memfd_create("board", 0);
+    cr_assert(board >= 0 && ftruncate(board, (off_t)local_board_bytes(2)) == 0);
+    cr_assert(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+    cr_assert_eq(fcntl(pair[1], F_GETFD), 0, "as launch.c hands it over");
+    cr_assert_eq(open_local(board, 1000000, &link), RANKS_BROKEN, "a number that is no descriptor's");
+    cr_assert_eq(open_local(board, pair[1], &link), RANKS_DONE);
+    cr_expect_eq(fcntl(pair[1], F_GETFD), FD_CLOEXEC);
+    cr_expect_lt(fcntl(board, F_GETFD), 0, "the board is mapped, and closed");
+    ranks_local_transport.close(link);
+    close(pair[0]);
 }
