@@ -141,29 +141,32 @@ static bool check_readable(FILE *stream, const char *path, uint64_t most_bytes, 
     return true;
 }
 
-/* Reads to the end, whatever stat said: pipes have no size. */
+/* To the end, or to more than is read. */
+static bool fill_block(FILE *stream, const char *path, uint64_t most_bytes, size_t capacity, char **block, size_t *used,
+                       struct error *err)
+{
+    for (*used = 0;; capacity *= 2) {
+        *used += fread(*block + *used, 1, capacity - *used - 1, stream);
+        if (ferror(stream)) return error_errno(err, ERROR_INPUT, errno, "%s: cannot be read", path);
+        if (*used > most_bytes)
+            return error_set(err, ERROR_INPUT, "%s: has more than %" PRIu64 " bytes", path, most_bytes);
+        if (*used < capacity - 1) return true;
+        char *grown = mem_resize(MEM_GENERAL, *block, capacity * 2, 1);
+        if (!grown) return error_memory(err, capacity * 2, path);
+        *block = grown;
+    }
+}
+
+/* Whatever stat said: pipes have no size. */
 static bool read_all(FILE *stream, const char *path, uint64_t most_bytes, size_t expected, char **bytes, size_t *length,
                      struct error *err)
 {
-    size_t capacity = expected + 4096, used = 0;
+    size_t used, capacity = expected + 4096;
     char *block = mem_alloc(MEM_GENERAL, capacity, 1);
     if (!block) return error_memory(err, capacity, path);
-    for (;;) {
-        used += fread(block + used, 1, capacity - used - 1, stream);
-        if (used < capacity - 1) break;
-        char *grown = used > most_bytes ? NULL : mem_resize(MEM_GENERAL, block, capacity * 2, 1);
-        if (!grown) {
-            mem_free(block);
-            return used > most_bytes
-                       ? error_set(err, ERROR_INPUT, "%s: has more than %" PRIu64 " bytes", path, most_bytes)
-                       : error_memory(err, capacity * 2, path);
-        }
-        block = grown;
-        capacity *= 2;
-    }
-    if (ferror(stream)) {
+    if (!fill_block(stream, path, most_bytes, capacity, &block, &used, err)) {
         mem_free(block);
-        return error_errno(err, ERROR_INPUT, errno, "%s: cannot be read", path);
+        return false;
     }
     block[used] = '\0';
     *bytes = block;

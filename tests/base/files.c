@@ -245,6 +245,26 @@ Test(files, a_pipe_that_was_given_is_read_to_its_end, .timeout = 60)
     close(ends[0]);
 }
 
+/* Of a pipe nobody knows the size before. */
+Test(files, of_a_pipe_no_more_is_taken_than_of_a_file, .timeout = 60)
+{
+    for (int more = 0; more < 2; more++) {
+        int ends[2];
+        char path[32], *bytes;
+        size_t length;
+        struct error err = {0};
+        cr_assert_eq(pipe(ends), 0);
+        cr_assert_eq(write(ends[1], "12345678", (size_t)(7 + more)), 7 + more);
+        close(ends[1]);
+        snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+        bool ok = files_read(path, 7, &bytes, &length, &err);
+        cr_expect_eq(ok, more == 0);
+        if (ok) mem_free(bytes);
+        cr_expect(ok || (err.kind == ERROR_INPUT && strstr(err.text, "more than 7 bytes")), "%s", err.text);
+        close(ends[0]);
+    }
+}
+
 /* `>> file`: what stood there stays. */
 Test(files, a_descriptor_that_was_given_is_written_to_from_where_it_stands)
 {
