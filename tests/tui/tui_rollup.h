@@ -172,7 +172,7 @@ static struct rollup *example_gpu_rollup(void)
 }
 
 /* Of the first GPU all is known, of the second little. */
-static void example_gpu_counters(struct rollup *rollup)
+static inline void example_gpu_counters(struct rollup *rollup)
 {
     static struct rollup_counter counters[COUNTER_GPU_END];
     static const struct {
