@@ -38,11 +38,12 @@ static struct choice cheapest(const struct chain *chain, size_t k, double price)
 {
     const struct chain_block *block = &chain->blocks[k];
     double input = chain_block_input(chain, k), again = block->forward_seconds - block->spared_seconds;
+    double fastest = best_of(chain, block);
     struct choice best = {HUGE_VAL, 0};
     for (uint32_t i = 0; i < block->options; i++) {
         const struct chain_option *o = &block->option[i];
         consider(&best, price,
-                 (struct choice){chain_option_seconds(chain, o) - best_of(chain, block),
+                 (struct choice){chain_option_seconds(chain, o) - fastest,
                                  (double)o->saved - chain_block_freed(chain, k, i)});
     }
     if (k + 1 == chain->count) return best; /* the last is saved by then */

@@ -66,7 +66,7 @@ struct unit_list {
     size_t count;
     uint32_t scale, inner;
     uint32_t more; /* units in a row whose inputs may be made again; 0 where none can be */
-    struct streaks *streaks; /* of those that begin at each unit; NULL where none do */
+    struct streaks *streaks; /* of those that begin at each unit; NULL where none do, and until rows are filled */
     bool optimistic; /* what is held is rounded down, and what is freed up: no slower than any schedule */
     bool grouped; /* several blocks each: way 0 is each block's fastest, way i > 0 each block's option i - 1 */
 };
@@ -192,5 +192,10 @@ double chain_bound_seconds(const struct chain *chain, uint64_t limit);
 
 /* min(best[i], constant + x[i] + y[i]) over n elements; x and y may be NULL: then left out. */
 void chain_relax(float *restrict best, const float *restrict x, const float *restrict y, float constant, size_t n);
+
+/* Likewise with the least of constants[k] + rows[k][i]. */
+#define CHAIN_TOGETHER 4
+void chain_relax_together(float *restrict best, const float *const rows[CHAIN_TOGETHER],
+                          const float constants[CHAIN_TOGETHER], size_t n);
 
 #endif

@@ -203,5 +203,6 @@ bool chain_program_solve(struct program *program, uint32_t low, uint32_t high, s
     program->store->bytes = bytes += sizeof(float); /* never none */
     program->store->floats = mem_map(MEM_SEARCH, bytes);
     if (!program->store->floats) return error_memory(err, bytes, mem_purpose_name(MEM_SEARCH));
-    return chain_rows_floor(program, err) && solve_groups(program, err) && fill_program(program, err);
+    return chain_streaks_make(&program->list, err) && chain_rows_floor(program, err) && solve_groups(program, err) &&
+           fill_program(program, err);
 }
