@@ -132,6 +132,7 @@ static bool find_largest(const struct plan_options *o, const struct plan_request
     if (!o->max_batch && !quick) return true;
     report->largest_searched = true;
     report->largest_quick = !o->max_batch && request->recompute == RECOMPUTE_AUTO;
+    report->largest_whole = request->micro_batches == 0 && plan->devices[0].micro_batches > 1;
     if (report->largest_quick) changed.recompute = RECOMPUTE_ELEMENTWISE;
     return advise_largest_batch(&changed, plan, o->max_batch ? 0 : QUICK_PLANS, &report->largest_batch,
                                 &report->largest_exact, err);

@@ -230,8 +230,8 @@ static void print_largest(const struct plan_report *report, FILE *to)
         page_row(to, "largest batch", "%s or more: fathom plans no larger ones",
                  units_format_count(report->largest_batch, batch));
     else
-        page_row(to, "largest batch", "%s%s%s", report->largest_exact ? "" : "at least ",
-                 units_format_count(report->largest_batch, batch),
+        page_row(to, "largest batch", "%s%s%s%s", report->largest_exact ? "" : "at least ",
+                 units_format_count(report->largest_batch, batch), report->largest_whole ? " in one piece" : "",
                  report->largest_quick ? " without running convolutions again (--max-batch looks further)" : "");
 }
 

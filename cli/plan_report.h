@@ -26,6 +26,7 @@ struct plan_report {
     bool largest_searched;
     bool largest_exact;              /* else it is a lower limit */
     bool largest_quick;              /* among plans that run no convolution again */
+    bool largest_whole;              /* in one piece, where the plan cuts its batch into several */
     const struct deepest *deepest;   /* when the plan is of the deepest model that fits, else NULL */
     const struct frontier *frontier; /* NULL = not asked for */
     const struct scaling *scaling;   /* the same */

@@ -80,6 +80,17 @@ Test(cli_plan, the_first_line_is_the_verdict)
     cr_assert(strstr(run->out, "what would fit"));
 }
 
+/* Under a plan that fits in pieces, a smaller batch would else pass for the largest of those. */
+Test(cli_plan, the_largest_batch_in_one_piece_is_told_as_such)
+{
+    const struct cli_run *run = cli_run("plan resnet-50 --gpus 3GiB --batch 64 --recompute none");
+    cr_assert_eq(run->code, 0);
+    cr_assert(strstr(run->out, "in 4 micro-batches"), "%.120s", run->out);
+    cr_assert(strstr(run->out, " in one piece\n"), "%s", run->out);
+    run = cli_run("plan resnet-50 --gpus 3GiB --batch 64 --recompute none --micro-batches 4");
+    cr_assert(!strstr(run->out, "in one piece"), "%s", run->out);
+}
+
 /* What is advised is tried again, as a person would. */
 Test(cli_plan, advice_is_true)
 {
