@@ -60,7 +60,7 @@ static bool prepare_transfer(struct prepared *p, struct error *err)
 static bool check_statistics(const struct prepared *p, struct error *err)
 {
     enum op_kind kind = p->call.op->kind;
-    if ((kind != OP_BN && kind != OP_BN_BWD) || !p->call.op->attr.bn.sync || !group_has_peers(p->device)) return true;
+    if ((kind != OP_BN && kind != OP_BN_BWD) || !p->call.op->attr.bn.sync || !p->device->has_peers) return true;
     return error_set(
         err, ERROR_INPUT,
         "the plan takes statistics over all devices (--sync-bn), which the cuda backend does where BN is taken "

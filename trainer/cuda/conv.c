@@ -80,16 +80,6 @@ static bool failed(const struct conv_call *call, cudnnStatus_t status, struct er
                      why.text);
 }
 
-bool conv_execute(struct cuda_convolutions *all, const struct conv_plan *plan, cudnnBackendDescriptor_t arguments,
-                  cudaStream_t stream, cudnnStatus_t *status, struct error *err)
-{
-    if (all->stream != stream)
-        TRY(cudnn_check(all->cudnn, all->cudnn->handle_stream(all->handle, stream), "cuDNN's stream", err));
-    all->stream = stream;
-    *status = all->cudnn->execute(all->handle, plan->plan.plan, arguments);
-    return true;
-}
-
 #define MOST_FAILURES 4 /* of one op's engines; a device that is lost fails them all */
 
 /* In place of one that failed. Not while a step is recorded, which its failure has spoilt: the next run takes another.
@@ -102,7 +92,8 @@ static bool run_another(const struct conv_call *call, struct stream *stream, cud
         if (!conv_plan_replace(call->all, call->plan)) break;
         TRY(conv_execute(call->all, call->plan, call->arguments, stream->handle, &status, err));
         if (status != CUDNN_STATUS_SUCCESS) continue;
-        conv_tell(call->all, false, "%s; engine %" PRId64 " runs in its place", first.text, call->plan->engine.id);
+        device_tell(call->all->device, false, "%s; engine %" PRId64 " runs in its place", first.text,
+                    call->plan->engine.id);
         return true;
     }
     if (call->all->device->recording) conv_cache_avoid(call->all, call->plan);
@@ -125,18 +116,6 @@ static void release(void *context)
 }
 
 /* ---- Preparing ---- */
-
-static const struct tensor *weights_of(const struct op_call *call)
-{
-    return call->op->kind == OP_CONV_BWD_WEIGHTS ? call->out_tensor[0] : call->in_tensor[1];
-}
-
-uint64_t conv_copy_bytes(const struct op_call *call, const struct engine_question *question)
-{
-    const struct tensor *weights = weights_of(call);
-    if ((uint32_t)weights->dtype == question->weights) return 0;
-    return (dtype_bytes((enum dtype)question->weights, tensor_elements(weights)) + 255) / 256 * 256;
-}
 
 /* The first question of the op that has an engine. */
 static bool find_way(struct cuda_convolutions *all, const struct prepared *p, struct conv_way *way, struct error *err)
@@ -180,7 +159,7 @@ static bool add_actions(struct prepared *p, const struct conv_way *way, cudnnBac
                         struct error *err)
 {
     const enum dtype dtype = (enum dtype)way->question.weights;
-    const uint64_t elements = tensor_elements(weights_of(&p->call));
+    const uint64_t elements = tensor_elements(conv_weights(&p->call));
     const bool of_weights = way->question.pass == ENGINE_BACKWARD_WEIGHTS;
     if (!of_weights && way->copy_bytes && !cuda_add_rounding(p, op_in(p, 1), op_workspace(p), elements, dtype, err)) {
         p->device->convolutions->cudnn->destroy(arguments);

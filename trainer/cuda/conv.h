@@ -57,6 +57,18 @@ struct cuda_convolutions {
 /* The device's handle and tables, made the first time. */
 bool conv_begin(struct device *device, struct error *err);
 
+/* ---- A plan of an engine (conv_build.c) ---- */
+
+/* As cuDNN's graphs have it. */
+struct convolution conv_describe(const struct engine_question *question);
+/* Builds plan->plan of this engine. False: it cannot be built. Any thread with a handle of its
+ * own. */
+bool conv_build(const struct cuda_convolutions *all, cudnnHandle_t handle, struct conv_plan *plan,
+                const struct found_engine *engine);
+/* From a text; on the device's thread. */
+bool conv_load(struct cuda_convolutions *all, struct conv_plan *plan, const struct found_engine *engine,
+               const char *text);
+
 /* ---- Plans (conv_plan.c) ---- */
 
 /* The plan for a question with at most so much workspace; *found is NULL where no engine can be had. ERROR_MEMORY. */
@@ -65,9 +77,6 @@ bool conv_plan_find(struct cuda_convolutions *all, const struct engine_question 
 /* The same entry, new where there is none, without looking for an engine; NULL: ERROR_MEMORY. */
 struct conv_plan *conv_plan_entry(struct cuda_convolutions *all, const struct engine_question *question,
                                   uint64_t limit_bytes, struct error *err);
-/* As cuDNN's graphs have it. */
-struct convolution conv_describe(const struct engine_question *question);
-
 /* Where engines are looked for, in this order: the planner's answers (conv_book_open), then cuDNN's heuristics. */
 enum conv_source { CONV_PLANNED, CONV_HEURISTICS, CONV_SOURCES };
 /* Those of a source that may be taken for a plan whose question and limit are set, in order, into found[0,
@@ -75,16 +84,9 @@ enum conv_source { CONV_PLANNED, CONV_HEURISTICS, CONV_SOURCES };
  * thread with a handle of its own. */
 size_t conv_candidates(const struct cuda_convolutions *all, cudnnHandle_t handle, const struct conv_plan *plan,
                        enum conv_source source, struct conv_candidate *found, bool *none);
-/* Builds plan->plan of this engine. False: it cannot be built. As above. */
-bool conv_build(const struct cuda_convolutions *all, cudnnHandle_t handle, struct conv_plan *plan,
-                const struct found_engine *engine);
 /* Of the first that may be taken and can be built; false: none. `room` is for CONV_MOST_CANDIDATES. As above. */
 bool conv_build_first(const struct cuda_convolutions *all, cudnnHandle_t handle, struct conv_plan *plan,
                       struct conv_candidate *room);
-/* From a text; on the device's thread. */
-bool conv_load(struct cuda_convolutions *all, struct conv_plan *plan, const struct found_engine *engine,
-               const char *text);
-
 /* Another engine's plan in the place of one whose engine failed when it ran, which is not taken again: all ops that share it
  * have it then. What failed lives on until the device's end, as what it started may. False: there is none. On the device's
  * thread, where nothing is recorded. */
@@ -100,8 +102,10 @@ size_t conv_book_find(const struct cuda_convolutions *all, const struct engine_q
                       struct conv_candidate *found);
 void conv_book_check_carried(struct cuda_convolutions *all);
 
-/* ---- Ops (conv.c, conv_bind.c) ---- */
+/* ---- Ops (conv_bind.c) ---- */
 
+/* The op's weights, or their gradient. */
+const struct tensor *conv_weights(const struct op_call *call);
 /* How much of the op's workspace a copy of its weights takes under this question. */
 uint64_t conv_copy_bytes(const struct op_call *call, const struct engine_question *question);
 /* The op's arguments with its addresses; *aligned: they are where cuDNN can read them. The caller ends *arguments by
@@ -158,10 +162,6 @@ bool conv_timer_finish(struct conv_timer *timer, bool ok, struct error *err);
 bool conv_tune(struct conv_timer *timer, struct conv_job *job, bool *tuned, struct error *err);
 /* Whether a plan runs at all: one that was built elsewhere. False: the device is lost. */
 bool conv_try(struct conv_timer *timer, const struct conv_job *job, bool *runs, struct error *err);
-
-/* Tells who hears it, a printf of a sentence. */
-__attribute__((format(printf, 3, 4))) void conv_tell(const struct cuda_convolutions *all, bool passing,
-                                                    const char *format, ...);
 
 /* ---- On disk (conv_cache.c): whatever is wrong there, a plan is built anew ---- */
 

@@ -1,4 +1,4 @@
-/* An op's operands as cuDNN's arguments. */
+/* An op's operands as cuDNN's arguments, and a run of a plan over them. */
 #include <string.h>
 
 #include "bn_layout.h"
@@ -108,4 +108,26 @@ bool conv_arguments(const struct prepared *p, const struct conv_way *way, cudnnB
            set(cudnn, *arguments, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, b.count, b.at, err) &&
            set(cudnn, *arguments, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &rest, err) &&
            cudnn_check(cudnn, cudnn->finalize(*arguments), "arguments", err);
+}
+
+const struct tensor *conv_weights(const struct op_call *call)
+{
+    return call->op->kind == OP_CONV_BWD_WEIGHTS ? call->out_tensor[0] : call->in_tensor[1];
+}
+
+uint64_t conv_copy_bytes(const struct op_call *call, const struct engine_question *question)
+{
+    const struct tensor *weights = conv_weights(call);
+    if ((uint32_t)weights->dtype == question->weights) return 0;
+    return (dtype_bytes((enum dtype)question->weights, tensor_elements(weights)) + 255) / 256 * 256;
+}
+
+bool conv_execute(struct cuda_convolutions *all, const struct conv_plan *plan, cudnnBackendDescriptor_t arguments,
+                  cudaStream_t stream, cudnnStatus_t *status, struct error *err)
+{
+    if (all->stream != stream)
+        TRY(cudnn_check(all->cudnn, all->cudnn->handle_stream(all->handle, stream), "cuDNN's stream", err));
+    all->stream = stream;
+    *status = all->cudnn->execute(all->handle, plan->plan.plan, arguments);
+    return true;
 }

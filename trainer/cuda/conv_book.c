@@ -45,12 +45,13 @@ void conv_book_check_carried(struct cuda_convolutions *all)
     char there_version[ENGINE_VERSION_TEXT], here_version[ENGINE_VERSION_TEXT];
     if (!carried) return;
     if (!here || here != carried->device) {
-        conv_tell(all, false, "the plans that were carried here are of %s, not of %s: they are built here",
-                  carried->device->full_name, all->device->properties.name);
+        device_tell(all->device, false, "the plans that were carried here are of %s, not of %s: they are built here",
+                    carried->device->full_name, all->device->properties.name);
     } else if (carried->cudnn != all->cudnn->version()) {
-        conv_tell(all, false, "the plans that were carried here are of cuDNN %s, and here is %s: they are built here",
-                  engine_version_words(carried->cudnn, there_version),
-                  engine_version_words((uint32_t)all->cudnn->version(), here_version));
+        device_tell(all->device, false,
+                    "the plans that were carried here are of cuDNN %s, and here is %s: they are built here",
+                    engine_version_words(carried->cudnn, there_version),
+                    engine_version_words((uint32_t)all->cudnn->version(), here_version));
     } else {
         all->carried = carried;
     }

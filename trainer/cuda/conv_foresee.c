@@ -1,23 +1,10 @@
 /* All plans that the ops will want, before the first op is prepared: from disk, as they were carried, or built. */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 #include "conv.h"
 #include "cuda_slots.h"
 #include "mem.h"
-
-void conv_tell(const struct cuda_convolutions *all, bool passing, const char *format, ...)
-{
-    const struct device_options *options = &all->device->options;
-    char text[512];
-    va_list arguments;
-    if (!options->teller) return;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    options->teller->tell(options->teller->context, options->number, text, passing);
-}
 
 /* ---- What is missing ---- */
 
@@ -161,7 +148,7 @@ static bool build_missing(struct foreseen *f, const struct missing *missing, str
     const char *what =
         f->tune ? "timing the engines of %zu of %zu convolutions" : "building %zu of %zu convolution plans";
     for (size_t done = 0; ok && done < missing->count; done++) {
-        conv_tell(f->all, true, what, done + 1, missing->count);
+        device_tell(f->all->device, true, what, done + 1, missing->count);
         job = conv_jobs_next(jobs);
         ok = job ? take_next(f, job, err) : give_up(f, err);
     }
@@ -199,10 +186,10 @@ static bool tell_tuned(const struct foreseen *f, const struct op_call *const *ca
                  f->timer.first_failed);
     if (f->timer.warm)
         snprintf(warm, sizeof warm, "; %" PRIu64 " timed with their operands in the L2 cache", f->timer.warm);
-    conv_tell(all, false,
-              "tuned %" PRIu64 " convolutions (%" PRIu64 " now): %.3f ms a micro-batch, %.3f ms less than "
-              "by the first engines of cuDNN's heuristics%s%s",
-              plans, f->built, best, first - best, warm, failed);
+    device_tell(all->device, false,
+                "tuned %" PRIu64 " convolutions (%" PRIu64 " now): %.3f ms a micro-batch, %.3f ms less than "
+                "by the first engines of cuDNN's heuristics%s%s",
+                plans, f->built, best, first - best, warm, failed);
     return true;
 }
 
@@ -210,13 +197,13 @@ static bool tell(const struct foreseen *f, const struct op_call *const *calls, s
 {
     if (f->tune) TRY(tell_tuned(f, calls, count, err));
     if (f->carried_failed)
-        conv_tell(f->all, false,
-                  "%" PRIu64 " of %" PRIu64 " plans that were carried here do not run: they are built here",
-                  f->carried_failed, f->carried + f->carried_failed);
+        device_tell(f->all->device, false,
+                    "%" PRIu64 " of %" PRIu64 " plans that were carried here do not run: they are built here",
+                    f->carried_failed, f->carried + f->carried_failed);
     else if (f->carried)
-        conv_tell(f->all, false,
-                  "%" PRIu64 " convolution plans that were carried here are used, %" PRIu64 " built here", f->carried,
-                  f->built - f->carried);
+        device_tell(f->all->device, false,
+                    "%" PRIu64 " convolution plans that were carried here are used, %" PRIu64 " built here", f->carried,
+                    f->built - f->carried);
     return true;
 }
 

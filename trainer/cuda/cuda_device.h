@@ -51,6 +51,7 @@ struct device {
     uint32_t together;                      /* blocks of such kernels that run at a time; 0: none are launched so */
     struct cuda_convolutions *convolutions; /* NULL until the first is prepared */
     struct group *group;                    /* NULL before group_join */
+    bool has_peers;                         /* of the group: it reduces together with others */
     cudaStream_t own;                       /* what is not in stream order goes here */
     struct cuda_bounce bounce;
     struct pinned_block *pinned;            /* what pinned_create gave */
@@ -142,6 +143,8 @@ bool bn_sums_are_single(const struct graph *graph, uint32_t sums);
 
 /* Whether somebody asked for an end (backend.h); any thread. */
 bool device_is_stopped(const struct device *device);
+/* Tells who hears of the device, a printf of a sentence; passing: that others follow. */
+__attribute__((format(printf, 3, 4))) void device_tell(const struct device *device, bool passing, const char *format, ...);
 
 /* conv.c */
 bool cuda_prepare_convolution(struct prepared *p, struct error *err);

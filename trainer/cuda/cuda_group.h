@@ -7,8 +7,6 @@
 /* Sums for different purposes are under way side by side, each in the order of its stream: each has a communicator. */
 enum group_purpose { GROUP_GRADIENTS, GROUP_STATISTICS, GROUP_PURPOSES };
 
-/* Whether the device reduces together with others. */
-bool group_has_peers(const struct device *device);
 /* Makes what sums for this purpose need: every rank calls it, each from its device's thread, before the first such sum. */
 bool group_prepare(struct group *group, enum group_purpose purpose, struct error *err);
 /* The sum of what each rank gives, the same at every call: of the first time. Every rank calls it, as group_prepare, while

@@ -64,7 +64,7 @@ bool cuda_add_rounding(struct prepared *p, const float *in, void *out, uint64_t 
 bool cuda_add_widening(struct prepared *p, const void *in, float *out, uint64_t count, enum dtype dtype,
                        struct error *err);
 
-/* Sums of f64, f32 or 16 bits over all devices of the step, which group_has_peers says there are. */
+/* Sums of f64, f32 or 16 bits over all devices of the step, which device->has_peers says there are. */
 bool cuda_add_group_sum(struct prepared *p, enum group_purpose purpose, const void *in, void *out, uint64_t count,
                         enum dtype dtype, struct error *err);
 

@@ -13,18 +13,20 @@ bool cuda_count_devices(const struct vendor *vendor, int *count, struct error *e
 /* Adds to the devices of this process that use a GPU: while there are some no probe takes its context away. */
 void cuda_probe_hold(uint32_t ordinal, int change);
 
-/* ---- device.c ---- */
+/* ---- device_use.c ---- */
 
 /* Whether no call on it has failed; else false with the first error. */
 bool device_usable(const struct device *device, struct error *err);
 /* The end of a use whose error, if any, is in device->first. Returns ok. */
 bool device_settle(struct device *device, bool ok, struct error *err);
-/* The arena and scratch as device_create leaves them, in the order of device->own. */
-bool device_fill(const struct device *device, struct error *err);
 /* "device 0, NVIDIA H100 PCIe", into out; returns out. */
 #define CUDA_DEVICE_NAME 320
 char *device_name(const struct device *device, char out[CUDA_DEVICE_NAME]);
 
+/* ---- device.c ---- */
+
+/* The arena and scratch as device_create leaves them, in the order of device->own. */
+bool device_fill(const struct device *device, struct error *err);
 bool cuda_device_create(const struct cuda_table *table, const struct device_options *options, uint64_t arena_bytes,
                         struct device **device, struct error *err);
 void cuda_device_destroy(struct device *device);

@@ -11,37 +11,6 @@
 #include "step_values.h"
 #include "units.h"
 
-/* ---- Errors that stick ---- */
-
-bool device_usable(const struct device *device, struct error *err)
-{
-    if (device->lost && err) *err = device->first;
-    return !device->lost;
-}
-
-bool device_settle(struct device *device, bool ok, struct error *err)
-{
-    if (ok) return true;
-    if (device->recording && !device->lost) error_prefix(&device->first, "while a step was recorded");
-    device->lost = true;
-    if (group_has_peers(device)) device->busy = true; /* its sums may wait for others until they are given up */
-    if (err) *err = device->first;
-    return false;
-}
-
-bool device_is_stopped(const struct device *device)
-{
-    const struct stopping *stopping = device->options.stopping;
-    return stopping && stopping->asked(stopping->context);
-}
-
-char *device_name(const struct device *device, char out[CUDA_DEVICE_NAME])
-{
-    snprintf(out, CUDA_DEVICE_NAME, "device %" PRIu32 ", %.*s", device->options.number,
-             (int)sizeof device->properties.name, device->properties.name);
-    return out;
-}
-
 /* ---- The GPU ---- */
 
 #define LEAST_MAJOR 7

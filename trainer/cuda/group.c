@@ -294,11 +294,10 @@ bool cuda_group_join(struct group *group, struct device *device, struct error *e
     TRY(device_usable(device, err));
     group->device = device;
     device->group = group;
+    device->has_peers = group->size > 1;
     bool ok = !group->nccl || (join(group, &device->first) && make_known(group, &device->first));
     return device_settle(device, ok, err);
 }
-
-bool group_has_peers(const struct device *device) { return device->group && device->group->size > 1; }
 
 static bool split(struct group *group, struct error *err)
 {

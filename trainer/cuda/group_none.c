@@ -50,12 +50,6 @@ void cuda_group_abort(struct group *group) { (void)group; }
 
 void cuda_group_destroy(struct group *group) { mem_free(group); }
 
-bool group_has_peers(const struct device *device)
-{
-    (void)device;
-    return false;
-}
-
 static bool refuse(struct error *err) { return error_set(err, ERROR_FAILED, "this build has no NCCL"); }
 
 bool group_prepare(struct group *group, enum group_purpose purpose, struct error *err)

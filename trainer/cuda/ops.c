@@ -133,7 +133,7 @@ bool cuda_columns_summed(const struct prepared *p, const struct tensor *x, uint3
  * are left. */
 static uint32_t most_together(const struct device *device)
 {
-    const uint32_t all = device->together, beside = group_has_peers(device) ? all - (all + 3) / 4 : all;
+    const uint32_t all = device->together, beside = device->has_peers ? all - (all + 3) / 4 : all;
     return beside < MOST_SUMMING ? beside : MOST_SUMMING;
 }
 

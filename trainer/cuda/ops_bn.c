@@ -83,7 +83,7 @@ static bool gather_sums(struct prepared *p, bool single, uint32_t channels, cons
 {
     const struct op_call *call = &p->call;
     uint64_t images = call->graph->options.batch, all;
-    if (!call->op->attr.bn.sync || !group_has_peers(p->device)) return true;
+    if (!call->op->attr.bn.sync || !p->device->has_peers) return true;
     TRY(group_total(p->device->group, images, &all, err));
     TRY(cuda_add_group_sum(p, GROUP_STATISTICS, *sums, p->device->scratch, 2ull * channels,
                            single ? DTYPE_F32 : DTYPE_F64, err));
@@ -230,8 +230,7 @@ bool cuda_prepare_bn_backward_apply(struct prepared *p, struct error *err)
     enum dtype dtype;
     TRY(cuda_op_dtype(p, 3u | (other == NO_OPERAND ? 0 : 1u << other), 1, &dtype, err));
     if (op->attr.bn.frozen == BN_FROZEN) return add_backward_apply(p, p->call.in_tensor[0], &a, dtype, err);
-    if (op->attr.bn.whole && !(op->attr.bn.sync && group_has_peers(p->device)))
-        return add_backward_whole(p, &a, dtype, err);
+    if (op->attr.bn.whole && !(op->attr.bn.sync && p->device->has_peers)) return add_backward_whole(p, &a, dtype, err);
     if (op->attr.bn.whole) {
         TRY(add_own_sums(p, p->call.in_tensor[0], &a, err));
     } else {

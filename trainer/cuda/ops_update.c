@@ -15,7 +15,7 @@ static bool reduce_halves(struct prepared *p, enum dtype dtype, struct error *er
     const uint64_t count = op_elements(p);
     void *message = op_out(p, 1);
     TRY(cuda_add_rounding(p, op_in(p, 0), message, count, dtype, err));
-    if (group_has_peers(p->device)) TRY(cuda_add_group_sum(p, GROUP_GRADIENTS, message, message, count, dtype, err));
+    if (p->device->has_peers) TRY(cuda_add_group_sum(p, GROUP_GRADIENTS, message, message, count, dtype, err));
     return cuda_add_widening(p, message, op_out(p, 0), count, dtype, err);
 }
 
@@ -25,8 +25,7 @@ bool cuda_prepare_all_reduce(struct prepared *p, struct error *err)
     const void *in = op_in(p, 0);
     void *out = op_out(p, 0);
     if (p->call.out_tensor[1]) return reduce_halves(p, p->call.out_tensor[1]->dtype, err);
-    if (group_has_peers(p->device))
-        return cuda_add_group_sum(p, GROUP_GRADIENTS, in, out, op_elements(p), DTYPE_F32, err);
+    if (p->device->has_peers) return cuda_add_group_sum(p, GROUP_GRADIENTS, in, out, op_elements(p), DTYPE_F32, err);
     return in == out || prepared_copy(p, out, in, p->call.out_tensor[0]->bytes, err);
 }
 
