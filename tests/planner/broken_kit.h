@@ -41,4 +41,20 @@ static inline struct plan *divided(uint32_t micro_batches, bool sync_bn)
                     .sync_bn = sync_bn);
 }
 
+static inline const struct tensor *origin_of(const struct plan *plan, uint32_t tensor)
+{
+    return &plan->variants[0].graph->tensors[plan->variants[0].train.tensors[tensor].origin];
+}
+
+static inline void remove_op(struct plan_program *program, uint32_t op)
+{
+    memmove(&program->ops[op], &program->ops[op + 1], (program->op_count - op - 1) * sizeof program->ops[0]);
+    program->op_count--;
+    if (op < program->body_count) program->body_count--;
+    for (size_t t = 0; t < program->tensor_count; t++) {
+        program->tensors[t].first -= program->tensors[t].first > op;
+        program->tensors[t].last -= program->tensors[t].last >= op && program->tensors[t].last > 0;
+    }
+}
+
 #endif
