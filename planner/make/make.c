@@ -116,14 +116,9 @@ static uint64_t lasting_bytes(const struct graph *graph)
 
 bool plan_budget_hopeless(const struct plan_request *request, bool *hopeless, struct error *err)
 {
-    struct graph_options options = {.batch = plan_request_unit(request),
-                                    .micro_batches = 1,
-                                    .step_images = request->batch,
-                                    .dtype = request->dtype,
-                                    .freeze_bn = request->freeze_bn,
-                                    .update = request->update,
-                                    .frozen = request->frozen,
-                                    .bucket_bytes = request->bucket_bytes};
+    struct graph_options options = plan_request_graph(request);
+    options.batch = plan_request_unit(request);
+    options.micro_batches = 1;
     *hopeless = false;
     if (request->recompute != RECOMPUTE_BUDGET || request->recompute_budget_bytes == 0) return true;
     struct graph *graph = graph_build(&request->spec, &options, err);

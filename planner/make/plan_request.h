@@ -89,6 +89,17 @@ static inline uint32_t plan_request_lowering(const struct plan_request *request,
     return lowering;
 }
 
+/* What the request says of the graph on every device; how many images and which sums it has is the device's own. */
+static inline struct graph_options plan_request_graph(const struct plan_request *request)
+{
+    return (struct graph_options){.step_images = request->batch,
+                                  .dtype = request->dtype,
+                                  .freeze_bn = request->freeze_bn,
+                                  .update = request->update,
+                                  .frozen = request->frozen,
+                                  .bucket_bytes = request->bucket_bytes};
+}
+
 /* On a cpu. */
 static inline uint64_t plan_request_decode_bytes(const struct plan_request *request)
 {

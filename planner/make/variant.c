@@ -244,27 +244,22 @@ static bool choose(const struct making *making, enum recompute_policy *policy, s
     return ok && (fits || check_budget(making, err));
 }
 
+#define SEVERAL_BUCKET_BYTES (25u << 20) /* of gradients, where several devices add them up */
+
 static bool build_graph(const struct variant_request *request, struct plan_variant *variant, struct error *err)
 {
     const struct plan_request *plan = request->plan;
-    struct graph_options options = {
-        .batch = request->images / request->micro_batches,
-        .micro_batches = request->micro_batches,
-        .step_images = plan->batch,
-        .dtype = plan->dtype,
-        .all_reduce = request->devices > 1,
-        .reduce_dtype = request->devices > 1 ? plan->reduce_dtype : DTYPE_F32,
-        .reduce_apart = request->devices > 1 && plan->reduce_apart,
-        .sync_bn = plan->sync_bn,
-        .freeze_bn = plan->freeze_bn,
-        .bn_group = plan->bn_group,
-        .lowering = plan_request_lowering(plan, request->micro_batches),
-        .update = plan->update,
-        .frozen = plan->frozen,
-        .bucket_bytes = plan->bucket_bytes     ? plan->bucket_bytes
-                        : request->devices > 1 ? 25u << 20
-                                               : 0,
-    };
+    const bool several = request->devices > 1;
+    struct graph_options options = plan_request_graph(plan);
+    options.batch = request->images / request->micro_batches;
+    options.micro_batches = request->micro_batches;
+    options.all_reduce = several;
+    options.reduce_dtype = several ? plan->reduce_dtype : DTYPE_F32;
+    options.reduce_apart = several && plan->reduce_apart;
+    options.sync_bn = plan->sync_bn;
+    options.bn_group = plan->bn_group;
+    options.lowering = plan_request_lowering(plan, request->micro_batches);
+    if (several && options.bucket_bytes == 0) options.bucket_bytes = SEVERAL_BUCKET_BYTES;
     variant->graph = graph_build(&plan->spec, &options, err);
     if (!variant->graph) return false;
     variant->graph_hash = graph_hash(variant->graph);

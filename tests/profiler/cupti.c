@@ -301,13 +301,19 @@ Test(cupti, silence_is_said)
     cr_expect(strstr(seen.mark, "CUPTI gave no records"), "%s", seen.mark);
 }
 
-Test(cupti, lost_times_are_counted_and_not_shown_as_zero)
+/* Forty replayed steps of five records each. */
+static struct cupti_profiler_report profile_steps(const char *faults)
 {
-    struct profiled p = profiled_begin("cupti=lost");
+    struct profiled p = profiled_begin(faults);
     struct recording *recording = record(&p);
     for (uint64_t step = 0; step < 40; step++) replay(&p, recording, step);
     p.gpu.backend->recording_destroy(recording);
-    struct cupti_profiler_report report = profiled_end(&p);
+    return profiled_end(&p);
+}
+
+Test(cupti, lost_times_are_counted_and_not_shown_as_zero)
+{
+    struct cupti_profiler_report report = profile_steps("cupti=lost");
     cr_expect_eq(report.records, 200);
     cr_expect_eq(report.timeless, 4);
     cr_expect_eq(seen.timeless, 4);
@@ -319,14 +325,9 @@ Test(cupti, records_in_any_shape_are_all_counted)
     const char *const faults[] = {"cupti=disorder", "cupti=nulls", "cupti=tails",
                                   "cupti=grows",    "cupti=jumps", "cupti=disorder+nulls+tails+grows"};
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
-        struct profiled p;
         uint32_t ids;
         if (i > 0) gpu_restart(faults[i]);
-        p = profiled_begin(faults[i]);
-        struct recording *recording = record(&p);
-        for (uint64_t step = 0; step < 40; step++) replay(&p, recording, step);
-        p.gpu.backend->recording_destroy(recording);
-        struct cupti_profiler_report report = profiled_end(&p);
+        struct cupti_profiler_report report = profile_steps(faults[i]);
         cr_expect_eq(report.records, 200, "%s: %llu", faults[i], (unsigned long long)report.records);
         cr_expect_eq(records_of(OP_A, &ids), 80, "%s", faults[i]);
         cr_expect_eq(records_of(OP_B, &ids), 120, "%s", faults[i]);
@@ -337,11 +338,7 @@ Test(cupti, records_in_any_shape_are_all_counted)
 
 Test(cupti, what_cupti_drops_is_counted)
 {
-    struct profiled p = profiled_begin("cupti=drops");
-    struct recording *recording = record(&p);
-    for (uint64_t step = 0; step < 40; step++) replay(&p, recording, step);
-    p.gpu.backend->recording_destroy(recording);
-    struct cupti_profiler_report report = profiled_end(&p);
+    struct cupti_profiler_report report = profile_steps("cupti=drops");
     cr_expect_eq(report.records, 190);
     cr_expect_eq(report.dropped, 10);
     cr_expect_eq(seen.lost, 10);

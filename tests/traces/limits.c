@@ -21,10 +21,8 @@ TestSuite(trace_limits, .init = setup, .fini = teardown);
 static struct trace_follower *follow_all(void)
 {
     struct error err = {0};
-    struct trace_follower *follower = NULL;
-    uint64_t read;
-    cr_assert(trace_follow(path, &follower, &err), "%s", err.text);
-    cr_assert(trace_follow_more(follower, 0, &read, &err), "%s", err.text);
+    struct trace_follower *follower = sample_follow(path, &err);
+    cr_assert(follower, "%s", err.text);
     return follower;
 }
 

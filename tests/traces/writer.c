@@ -6,26 +6,19 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "rollup.h"
-#include "writer.h"
+#include "trace_samples.h"
 
-static char path[64];
+static char path[SAMPLE_PATH];
 
-static void setup(void)
-{
-    snprintf(path, sizeof path, "/tmp/fathom-trace-XXXXXX");
-    close(mkstemp(path));
-}
+static void setup(void) { sample_path(path); }
 static void teardown(void) { unlink(path); }
 TestSuite(trace_writer, .init = setup, .fini = teardown);
 
 static struct trace_follower *follow_all(void)
 {
     struct error err = {0};
-    struct trace_follower *follower = NULL;
-    uint64_t read;
-    cr_assert(trace_follow(path, &follower, &err), "%s", err.text);
-    cr_assert(trace_follow_more(follower, 0, &read, &err), "%s", err.text);
+    struct trace_follower *follower = sample_follow(path, &err);
+    cr_assert(follower, "%s", err.text);
     return follower;
 }
 

@@ -201,16 +201,6 @@ Test(pipeline, a_run_that_diverges_with_steps_in_flight_saves_its_last_good_step
     }
 }
 
-static void cut_data(struct small_run *run, uint64_t step)
-{
-    (void)run;
-    for (int i = 1; step == 2 && i <= 5; i++) {
-        char name[32];
-        snprintf(name, sizeof name, "data_batch_%d.bin", i);
-        cr_assert_eq(truncate(run_path(name), 3000), 0);
-    }
-}
-
 Test(pipeline, steps_in_flight_end_before_images_that_go_away)
 {
     struct small_run whole = {.options = {.iterations = 9, .save_every = 1, .skip_evaluation = true}};
@@ -220,7 +210,7 @@ Test(pipeline, steps_in_flight_end_before_images_that_go_away)
     run.options.iterations = 100;
     run.options.save_every = 0;
     run.options.in_flight = 3;
-    run.after_step = cut_data;
+    run.after_step = run_cut_data;
     go(&run, "other");
     cr_assert_not(run.ok);
     cr_assert(strstr(run.err.text, "data_batch_"), "%s", run.err.text);

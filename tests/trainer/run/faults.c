@@ -201,16 +201,6 @@ Test(faults, a_run_that_diverges_saves_its_last_good_step)
     check_divergence("2xcpu", 2);
 }
 
-static void cut_data(struct small_run *run, uint64_t step)
-{
-    (void)run;
-    for (int i = 1; step == 2 && i <= 5; i++) {
-        char name[32];
-        snprintf(name, sizeof name, "data_batch_%d.bin", i);
-        cr_assert_eq(truncate(run_path(name), 3000), 0);
-    }
-}
-
 Test(faults, images_that_go_away_end_the_run_with_a_checkpoint)
 {
     char folders[2][128];
@@ -223,7 +213,7 @@ Test(faults, images_that_go_away_end_the_run_with_a_checkpoint)
     run.options.iterations = 100;
     run.options.save_folder = folders[0];
     run.options.save_every = 0;
-    run.after_step = cut_data;
+    run.after_step = run_cut_data;
     run_go(&run);
     check_last_good(&run, folders[1]);
     cr_assert(strstr(run.err.text, "data_batch_"), "%s", run.err.text);

@@ -173,4 +173,15 @@ static inline const char *run_path(const char *name)
     return paths[next];
 }
 
+/* For after_step: after the second step CIFAR-10's files end within their first image. */
+static inline void run_cut_data(struct small_run *run, uint64_t step)
+{
+    (void)run;
+    for (int i = 1; step == 2 && i <= 5; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "data_batch_%d.bin", i);
+        if (truncate(run_path(name), 3000) != 0) abort();
+    }
+}
+
 #endif
