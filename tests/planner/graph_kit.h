@@ -6,13 +6,44 @@
 
 #include "build.h"
 
-static inline struct graph *build_with(const char *name, struct model_options model, struct graph_options options)
+static inline struct model_spec spec_of(const char *name, struct model_options model)
 {
     struct model_spec spec;
     struct error err = {0};
     cr_assert(model_parse(name, &model, &spec, &err), "%s", err.text);
-    struct graph *graph = graph_build(&spec, &options, &err);
-    cr_assert_not_null(graph, "%s: %s", name, err.text);
+    return spec;
+}
+
+static inline struct graph *build_spec(const struct model_spec *spec, struct graph_options options)
+{
+    struct error err = {0};
+    struct graph *graph = graph_build(spec, &options, &err);
+    cr_assert_not_null(graph, "%s: %s", spec->name, err.text);
+    return graph;
+}
+
+static inline struct graph *build_with(const char *name, struct model_options model, struct graph_options options)
+{
+    struct model_spec spec = spec_of(name, model);
+    return build_spec(&spec, options);
+}
+
+/* A net to be made by hand, of ten classes, over images of that side; ended by finish_net. */
+static inline struct graph *begin_net(uint32_t image_size, struct graph_options options)
+{
+    struct model_spec spec = spec_of("resnet-8", MODEL_OPTIONS_DEFAULT);
+    struct error err = {0};
+    spec.image_size = image_size;
+    struct graph *graph = graph_begin(&spec, &options, &err);
+    cr_assert_not_null(graph, "%s", err.text);
+    return graph;
+}
+
+static inline struct graph *finish_net(struct graph *graph)
+{
+    struct error err = {0};
+    graph = graph_finish(graph, &err);
+    cr_assert_not_null(graph, "%s", err.text);
     return graph;
 }
 

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "draft.h"
+#include "graph_kit.h"
 #include "keep.h"
 #include "plan_request.h"
 #include "planner_kit.h"
@@ -9,16 +10,10 @@
 #include "variant_request.h"
 #include "workspace.h"
 
-static struct graph *build(const char *model, uint32_t batch, enum dtype dtype)
+static struct graph *build_for(const char *model, uint32_t batch, enum dtype dtype, uint32_t lowering)
 {
-    struct model_options overrides = MODEL_OPTIONS_DEFAULT;
-    struct model_spec spec;
-    struct error err = {0};
-    cr_assert(model_parse(model, &overrides, &spec, &err), "%s", err.text);
-    struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype};
-    struct graph *graph = graph_build(&spec, &options, &err);
-    cr_assert(graph, "%s", err.text);
-    return graph;
+    return build_with(model, MODEL_OPTIONS_DEFAULT,
+                      (struct graph_options){.batch = batch, .micro_batches = 1, .dtype = dtype, .lowering = lowering});
 }
 
 static uint64_t ask(const struct graph *graph, uint32_t op, uint64_t cap, bool lean)
@@ -34,14 +29,14 @@ static uint64_t ask(const struct graph *graph, uint32_t op, uint64_t cap, bool l
 /* cuDNN 9's answer for the stem on 256 images of 224 x 224 in bf16 is 205 MB: three channels padded to eight. */
 Test(workspace, a_16_bit_stem_pads_its_image)
 {
-    struct graph *graph = build("resnet-50", 256, DTYPE_BF16);
+    struct graph *graph = build_for("resnet-50", 256, DTYPE_BF16, 0);
     uint64_t padded = 256ull * 224 * 224 * 8 * 2, weights = 64 * 7 * 7 * 3 * 2;
     cr_assert_eq(graph->ops[0].kind, OP_CONV);
     cr_expect_eq(ask(graph, 0, 0, false), padded + weights);
     cr_expect_eq(ask(graph, 0, 16u << 20, false), padded + weights, "no cap makes it smaller");
     cr_expect_eq(ask(graph, 0, 0, true), padded + weights);
     graph_destroy(graph);
-    graph = build("resnet-50", 256, DTYPE_F32);
+    graph = build_for("resnet-50", 256, DTYPE_F32, 0);
     cr_expect_eq(ask(graph, 0, 0, false), 128u << 20);
     cr_expect_eq(ask(graph, 0, 16u << 20, false), 16u << 20);
     cr_expect_eq(ask(graph, 0, 0, true), WORKSPACE_LEAN_BYTES);
@@ -52,14 +47,8 @@ Test(workspace, a_16_bit_stem_pads_its_image)
 /* Ops that read copied weights need none of their own; gradients of weights are rounded back to f32. */
 Test(workspace, copied_weights_need_no_copy)
 {
-    struct model_spec spec;
-    struct error err = {0};
-    struct graph *plain = build("resnet-50", 8, DTYPE_F16);
-    cr_assert(model_parse("resnet-50", &MODEL_OPTIONS_DEFAULT, &spec, &err));
-    struct graph *copied = graph_build(
-        &spec, &(struct graph_options){.batch = 8, .micro_batches = 1, .dtype = DTYPE_F16, .lowering = LOWER_WEIGHTS},
-        &err);
-    cr_assert(copied, "%s", err.text);
+    struct graph *plain = build_for("resnet-50", 8, DTYPE_F16, 0),
+                 *copied = build_for("resnet-50", 8, DTYPE_F16, LOWER_WEIGHTS);
     cr_assert_eq(copied->ops[0].kind, OP_WEIGHTS_COPY);
     for (uint32_t i = 0; i < plain->op_count; i++) {
         uint64_t before = workspace_weights_copy(plain, &plain->ops[i]);
@@ -83,7 +72,7 @@ static double slowdown(const struct graph *graph, uint64_t bytes)
 
 Test(workspace, less_of_it_is_slower_as_measured)
 {
-    struct graph *graph = build("resnet-18", 256, DTYPE_F32);
+    struct graph *graph = build_for("resnet-18", 256, DTYPE_F32, 0);
     cr_expect_eq(slowdown(graph, 256u << 20), 1);
     cr_expect_eq(slowdown(graph, 128u << 20), 1);
     cr_expect_float_eq(slowdown(graph, 64u << 20), 6.30 / 5.23, 0.04);
@@ -129,7 +118,7 @@ static uint64_t largest_workspace(const struct graph *graph, const struct draft 
 /* Only the blocks that are kept so. */
 Test(workspace, lean_blocks_do_with_little)
 {
-    struct graph *graph = build("resnet-50", 64, DTYPE_F32);
+    struct graph *graph = build_for("resnet-50", 64, DTYPE_F32, 0);
     struct plan_request plan = {.batch = 64};
     struct variant_request request = {.plan = &plan, .device = catalogue_find("titan-x"), .images = 64};
     struct chain_schedule schedule;

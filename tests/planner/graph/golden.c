@@ -1,7 +1,7 @@
 /* Counts published with the papers and released models; and those of other implementations of the same nets. */
 #include <criterion/criterion.h>
 
-#include "graph.h"
+#include "graph_kit.h"
 #include "mem.h"
 
 struct golden {
@@ -25,17 +25,6 @@ static const struct golden goldens[] = {
     {"inception-v3", 23834568, 0}, /* torchvision's 27,161,264 less the auxiliary classifier's 3,326,696 */
 };
 
-static struct graph *build(const char *name, uint32_t batch)
-{
-    struct model_spec spec;
-    struct error err = {0};
-    cr_assert(model_parse(name, &MODEL_OPTIONS_DEFAULT, &spec, &err), "%s", err.text);
-    struct graph_options options = {.batch = batch};
-    struct graph *graph = graph_build(&spec, &options, &err);
-    cr_assert_not_null(graph, "%s: %s", name, err.text);
-    return graph;
-}
-
 Test(graph_golden, counts_are_the_published_ones)
 {
     for (size_t i = 0; i < sizeof goldens / sizeof goldens[0]; i++) {
@@ -48,8 +37,8 @@ Test(graph_golden, counts_are_the_published_ones)
     }
 }
 
-/* Caffe's release, as Cadene's pretrainedmodels counts it: with a bias in each convolution, which the normalisation after it
- * cancels. */
+/* Caffe's release, as Cadene's pretrainedmodels counts it: with a bias in each convolution, which the normalisation
+ * after it cancels. */
 Test(graph_golden, bn_inception_has_the_releases_parameters_but_the_biases)
 {
     struct graph *graph = build("bn-inception", 2);

@@ -388,19 +388,14 @@ Test(graph_lower, images_are_made_of_bytes)
 /* Images that later blocks read are given as ever: nothing but one result may cross from block to block. */
 Test(graph_lower, images_that_cross_blocks_are_given)
 {
-    struct model_spec spec;
-    struct error err = {0};
-    cr_assert(model_parse("resnet-8", &MODEL_OPTIONS_DEFAULT, &spec, &err));
-    spec.image_size = 4;
-    struct graph *g = graph_begin(&spec, &(struct graph_options){.batch = 2}, &err);
+    struct graph *g = begin_net(4, (struct graph_options){.batch = 2});
     graph_set_layer(g, 0, "net");
     graph_begin_block(g);
     uint32_t x = graph_add_conv(g, g->images, 3, 3, 1, false);
     graph_begin_block(g);
     x = graph_add_add(g, graph_add_conv(g, x, 3, 3, 1, false), g->images);
     graph_add_softmax_loss(g, graph_add_fc(g, x, 10));
-    g = graph_finish(g, &err);
-    cr_assert(g, "%s", err.text);
+    g = finish_net(g);
     struct graph *lowered = lower(g, LOWER_INPUT);
     cr_expect_eq(count_kind(lowered, OP_INPUT), 0);
     cr_expect_eq(lowered->pixels, NO_TENSOR);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "build.h"
+#include "graph_kit.h"
 #include "machine.h"
 #include "mem.h"
 #include "torch_step.h"
@@ -13,23 +13,9 @@
 
 #define MIB 1048576.0
 
-static struct model_spec parse(const char *model)
+static struct graph *build_whole(const char *model, uint32_t batch)
 {
-    struct model_options overrides = MODEL_OPTIONS_DEFAULT;
-    struct model_spec spec;
-    struct error err = {0};
-    cr_assert(model_parse(model, &overrides, &spec, &err), "%s", err.text);
-    return spec;
-}
-
-static struct graph *build(const char *model, uint32_t batch)
-{
-    struct model_spec spec = parse(model);
-    struct graph_options options = {.batch = batch, .micro_batches = 1};
-    struct error err = {0};
-    struct graph *graph = graph_build(&spec, &options, &err);
-    cr_assert(graph, "%s", err.text);
-    return graph;
+    return build_with(model, MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = batch, .micro_batches = 1});
 }
 
 static struct torch_memory walk(const struct graph *graph, const struct torch_options *options)
@@ -57,7 +43,7 @@ Test(torch_step, autograd_keeps_what_pytorch_says_that_it_keeps)
         {"resnet-50", DTYPE_BF16, 138741460},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct graph *graph = build(rows[i].model, 2);
+        struct graph *graph = build_whole(rows[i].model, 2);
         const struct torch_options options = {.dtype = rows[i].dtype};
         struct torch_memory memory = walk(graph, &options);
         cr_expect_eq(memory.saved_bytes, rows[i].saved_bytes, "%s %s: %lu instead of %lu", rows[i].model,
@@ -97,7 +83,7 @@ Test(torch_step, tensors_peak_where_pytorchs_do)
         {"resnet-152", 16, DTYPE_BF16, 2285389460 + 4 * 75712},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct graph *graph = build(rows[i].model, rows[i].batch);
+        struct graph *graph = build_whole(rows[i].model, rows[i].batch);
         struct torch_memory memory = walk(graph, &(struct torch_options){.dtype = rows[i].dtype});
         cr_expect_eq(memory.peak_tensor_bytes, rows[i].peak_bytes, "%s %u: %lu instead of %lu", rows[i].model,
                      rows[i].batch, (unsigned long)memory.peak_tensor_bytes, (unsigned long)rows[i].peak_bytes);
@@ -111,7 +97,7 @@ Test(torch_step, tensors_peak_where_pytorchs_do)
  * classifier, on 64 images of 32 x 32. */
 static struct graph *build_small(void)
 {
-    struct model_spec spec = parse("resnet-20");
+    struct model_spec spec = spec_of("resnet-20", MODEL_OPTIONS_DEFAULT);
     const struct graph_options options = {.batch = 64, .micro_batches = 1};
     struct error err = {0};
     struct graph *graph = graph_begin(&spec, &options, &err);
@@ -168,7 +154,7 @@ static struct torch_memory walk_within(const struct graph *graph, uint64_t most_
 
 Test(torch_step, it_ends_in_as_much_as_it_reserves_and_gives_back_what_is_cached_before_it_does_not)
 {
-    struct graph *graph = build("resnet-50", 16);
+    struct graph *graph = build_whole("resnet-50", 16);
     struct torch_memory free = walk_within(graph, 0);
     cr_expect_not(free.out_of_memory);
     cr_expect_eq(free.given_back, 0);
@@ -192,7 +178,7 @@ static bool ask_too_much(void *context, const struct graph *graph, const struct 
 
 Test(torch_step, a_workspace_for_which_there_is_no_room_is_done_without)
 {
-    struct graph *graph = build("resnet-18", 4);
+    struct graph *graph = build_whole("resnet-18", 4);
     const struct torch_options options = {.most_bytes = 1ull << 30, .workspace = ask_too_much};
     struct torch_memory memory = walk(graph, &options);
     cr_expect_not(memory.out_of_memory);
@@ -235,12 +221,8 @@ Test(torch_step, every_form_of_unit_ends_where_it_began)
                 struct model_options overrides = MODEL_OPTIONS_DEFAULT;
                 overrides.unit = unit;
                 overrides.shortcut = shortcut;
-                struct graph_options options = {.batch = 3, .micro_batches = 1};
-                struct model_spec spec;
-                struct error err = {0};
-                cr_assert(model_parse(models[m], &overrides, &spec, &err), "%s", err.text);
-                struct graph *graph = graph_build(&spec, &options, &err);
-                cr_assert(graph, "%s", err.text);
+                struct graph *graph =
+                    build_with(models[m], overrides, (struct graph_options){.batch = 3, .micro_batches = 1});
                 struct torch_memory memory = walk(graph, &(struct torch_options){0});
                 cr_expect_geq(memory.peak_allocated_bytes, memory.saved_bytes + 3 * memory.parameter_bytes, "%s",
                               models[m]);

@@ -7,6 +7,7 @@
 
 #include "convert.h"
 #include "forms_kit.h"
+#include "graph_kit.h"
 #include "graph_run.h"
 #include "lower.h"
 #include "random_graph.h"
@@ -175,12 +176,8 @@ Test(lowered, copied_weights_on_the_fast_loops) { check_copied(&cpu_backend, 20,
 /* Weights that are kept permuted, and batches that are widened by pieces. */
 Test(lowered, copied_weights_of_a_real_net)
 {
-    struct model_options model = MODEL_OPTIONS_DEFAULT;
-    struct model_spec spec;
-    struct error err = {0};
-    cr_assert(model_parse("resnet-11", &model, &spec, &err), "%s", err.text);
-    struct graph *logical = graph_build(&spec, &(struct graph_options){.batch = 40, .dtype = DTYPE_BF16}, &err);
-    cr_assert_not_null(logical, "%s", err.text);
+    struct graph *logical =
+        build_with("resnet-11", MODEL_OPTIONS_DEFAULT, (struct graph_options){.batch = 40, .dtype = DTYPE_BF16});
     compare_copied(&cpu_backend, logical, 0);
     graph_destroy(logical);
 }
@@ -291,14 +288,11 @@ Test(lowered, units_and_shortcuts)
     for (int unit = UNIT_ORIGINAL; unit < UNIT_KINDS; unit++)
         for (int shortcut = SHORTCUT_A + unit % 2; unit != UNIT_PLAIN && shortcut <= SHORTCUT_DROPOUT; shortcut += 2) {
             struct model_options model = MODEL_OPTIONS_DEFAULT;
-            struct model_spec spec;
-            struct error err = {0};
             model.unit = unit;
             model.shortcut = shortcut;
             model.image_size = 12;
-            cr_assert(model_parse(unit % 3 ? "resnet-8" : "resnet-11", &model, &spec, &err), "%s", err.text);
-            struct graph *logical = graph_build(&spec, &(struct graph_options){.batch = 5}, &err);
-            cr_assert_not_null(logical, "%s", err.text);
+            struct graph *logical =
+                build_with(unit % 3 ? "resnet-8" : "resnet-11", model, (struct graph_options){.batch = 5});
             uint64_t count;
             float *right = train(&cpu_backend, logical, &count);
             compare(&cpu_backend, logical, right, count, LOWER_ALL, 10000 + (uint64_t)unit * 100 + (uint64_t)shortcut);
@@ -348,13 +342,10 @@ Test(lowered, frozen_normalisations_in_nets)
     for (int unit = UNIT_ORIGINAL; unit <= UNIT_BN_AFTER_ADD; unit++)
         for (enum bn_freeze freeze = BN_STATISTICS_FROZEN; freeze <= BN_FROZEN; freeze++) {
             struct model_options model = MODEL_OPTIONS_DEFAULT;
-            struct model_spec spec;
-            struct error err = {0};
             model.unit = unit;
             model.image_size = 8;
-            cr_assert(model_parse(unit % 2 ? "resnet-8" : "resnet-11", &model, &spec, &err), "%s", err.text);
-            struct graph *logical = graph_build(&spec, &(struct graph_options){.batch = 3, .freeze_bn = freeze}, &err);
-            cr_assert_not_null(logical, "%s", err.text);
+            struct graph *logical = build_with(unit % 2 ? "resnet-8" : "resnet-11", model,
+                                               (struct graph_options){.batch = 3, .freeze_bn = freeze});
             check_frozen(&cpu_backend, logical, 30000 + (uint64_t)unit);
         }
 }

@@ -2,7 +2,7 @@
  * small nets by differences. */
 #include <math.h>
 
-#include "build.h"
+#include "graph_kit.h"
 #include "lower.h"
 #include "lowered_compare.h"
 #include "random_graph.h"
@@ -39,15 +39,11 @@ Test(ops_lowered, agree_with_the_reference)
 
 /* ---- Convolutions by pieces of the batch: where 16 divides the channels ---- */
 
-static struct graph *build(const char *model, uint32_t batch, uint32_t image_size)
+static struct graph *build_of(const char *model, uint32_t batch, uint32_t image_size)
 {
-    struct model_spec spec;
-    struct error err = {0};
-    cr_assert(model_parse(model, &MODEL_OPTIONS_DEFAULT, &spec, &err), "%s", err.text);
+    struct model_spec spec = spec_of(model, MODEL_OPTIONS_DEFAULT);
     spec.image_size = image_size;
-    struct graph *graph = graph_build(&spec, &(struct graph_options){.batch = batch}, &err);
-    cr_assert_not_null(graph, "%s", err.text);
-    return graph;
+    return build_spec(&spec, (struct graph_options){.batch = batch});
 }
 
 /* Batches that pieces of several images divide, and that only single ones do. */
@@ -59,7 +55,7 @@ Test(ops_lowered, pieces_agree_with_the_reference)
     } nets[] = {{"resnet-11", 3, 16}, {"resnet-8", 16, 8}};
     for (size_t i = 0; i < sizeof nets / sizeof nets[0]; i++) {
         bool seen[OP_KINDS] = {false};
-        struct graph *logical = build(nets[i].model, nets[i].batch, nets[i].image_size);
+        struct graph *logical = build_of(nets[i].model, nets[i].batch, nets[i].image_size);
         compare_ops(logical, LOWER_ALL, seen);
         graph_destroy(logical);
     }
@@ -97,7 +93,7 @@ static uint32_t check_threads(const struct graph *logical, bool all)
 
 Test(ops_lowered, pieces_have_the_same_bits_with_any_number_of_threads)
 {
-    struct graph *logical = build("resnet-11", 16, 16);
+    struct graph *logical = build_of("resnet-11", 16, 16);
     cr_expect_gt(check_threads(logical, false), 20);
     graph_destroy(logical);
 }
@@ -111,11 +107,7 @@ static uint32_t add_conv_bn(struct graph *g, uint32_t x, uint32_t channels, uint
 
 static struct graph *wide_net(void)
 {
-    struct model_spec spec;
-    struct error err = {0};
-    cr_assert(model_parse("resnet-8", &MODEL_OPTIONS_DEFAULT, &spec, &err));
-    spec.image_size = 28;
-    struct graph *g = graph_begin(&spec, &(struct graph_options){.batch = 3}, &err);
+    struct graph *g = begin_net(28, (struct graph_options){.batch = 3});
     graph_set_layer(g, 0, "net");
     uint32_t x = add_conv_bn(g, g->images, 64, 3, 1);
     x = add_conv_bn(g, graph_add_maxpool(g, x, 3, 2, 1), 512, 1, 1);
@@ -123,9 +115,7 @@ static struct graph *wide_net(void)
     x = graph_add_add(g, add_conv_bn(g, add_conv_bn(g, x, 256, 1, 1), 512, 1, 1), add_conv_bn(g, x, 512, 1, 1));
     x = graph_add_avgpool(g, graph_add_avgpool(g, x, 3, 2, 1), 0, 1, 0);
     graph_add_softmax_loss(g, graph_add_fc(g, x, 10));
-    g = graph_finish(g, &err);
-    cr_assert_not_null(g, "%s", err.text);
-    return g;
+    return finish_net(g);
 }
 
 Test(ops_lowered, wide_layers_and_pools_have_the_same_bits_with_any_number_of_threads)
@@ -146,11 +136,7 @@ static uint32_t add_window_bn(struct graph *g, uint32_t x, uint32_t channels, ui
 /* A module with a fork in a branch, then one that halves the image. */
 static struct graph *branching_net(uint32_t image_size, uint32_t c)
 {
-    struct model_spec spec;
-    struct error err = {0};
-    cr_assert(model_parse("resnet-8", &MODEL_OPTIONS_DEFAULT, &spec, &err));
-    spec.image_size = image_size;
-    struct graph *g = graph_begin(&spec, &(struct graph_options){.batch = 3}, &err);
+    struct graph *g = begin_net(image_size, (struct graph_options){.batch = 3});
     graph_set_layer(g, 0, "net");
     const struct conv_window halving = {{3, 3}, {0, 0}, 2};
     uint32_t x = graph_add_bn(g, graph_add_conv_window(g, g->images, c, halving, false), true);
@@ -163,9 +149,7 @@ static struct graph *branching_net(uint32_t image_size, uint32_t c)
                          graph_add_maxpool_ceil(g, x, 3, 2, g->tensors[x].dims[1] % 2)};
     x = graph_add_avgpool(g, graph_add_concat(g, halves, 2), 0, 1, 0);
     graph_add_softmax_loss(g, graph_add_fc(g, x, 10));
-    g = graph_finish(g, &err);
-    cr_assert_not_null(g, "%s", err.text);
-    return g;
+    return finish_net(g);
 }
 
 Test(ops_lowered, branches_agree_with_the_reference)
@@ -196,11 +180,7 @@ Test(ops_lowered, branches_have_the_same_bits_with_any_number_of_threads)
  * two readers, alone, before an addition and before a pool. */
 static struct graph *small_net(void)
 {
-    struct model_spec spec;
-    struct error err = {0};
-    cr_assert(model_parse("resnet-8", &MODEL_OPTIONS_DEFAULT, &spec, &err));
-    spec.image_size = 5;
-    struct graph *g = graph_begin(&spec, &(struct graph_options){.batch = 4}, &err);
+    struct graph *g = begin_net(5, (struct graph_options){.batch = 4});
     graph_set_layer(g, 0, "net");
     uint32_t x = graph_add_conv(g, g->images, 4, 3, 1, true);
     uint32_t shared = graph_add_bn(g, x, true);
@@ -210,9 +190,7 @@ static struct graph *small_net(void)
     y = graph_add_add(g, graph_add_bn(g, branch, false), y);
     y = graph_add_bn(g, y, true);
     graph_add_softmax_loss(g, graph_add_fc(g, graph_add_avgpool(g, y, 0, 1, 0), 10));
-    g = graph_finish(g, &err);
-    cr_assert_not_null(g, "%s", err.text);
-    return g;
+    return finish_net(g);
 }
 
 static double loss_of(struct graph_run *run)

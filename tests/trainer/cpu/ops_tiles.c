@@ -1,6 +1,6 @@
 /* Convolutions by tiles (conv_tiles.h): every shape of the family against the readable loops, with vectors of each
  * width, and the same bits with any number of threads. */
-#include "build.h"
+#include "graph_kit.h"
 #include "conv_tiles_cut.h"
 #include "lower.h"
 #include "lowered_compare.h"
@@ -22,11 +22,7 @@ static const struct shape shapes[] = {
 /* Both kernels between both widths, with strides; results that are added to, summed, neither, and both. */
 static struct graph *net_of(const struct shape *s)
 {
-    struct model_spec spec;
-    struct error err = {0};
-    cr_assert(model_parse("resnet-8", &MODEL_OPTIONS_DEFAULT, &spec, &err));
-    spec.image_size = s->side;
-    struct graph *g = graph_begin(&spec, &(struct graph_options){.batch = s->batch}, &err);
+    struct graph *g = begin_net(s->side, (struct graph_options){.batch = s->batch});
     graph_set_layer(g, 0, "net");
     uint32_t x = graph_add_conv(g, g->images, s->wide, 3, 1, false);
     uint32_t h = graph_add_conv(g, graph_add_bn(g, x, true), s->narrow, 1, 1, false);
@@ -39,9 +35,7 @@ static struct graph *net_of(const struct shape *s)
                       graph_add_conv(g, shared, s->narrow, 1, 2, false));
     x = graph_add_bn(g, x, true);
     graph_add_softmax_loss(g, graph_add_fc(g, graph_add_avgpool(g, x, 0, 1, 0), 10));
-    g = graph_finish(g, &err);
-    cr_assert_not_null(g, "%s", err.text);
-    return g;
+    return finish_net(g);
 }
 
 static struct graph *lowered_net_of(const struct shape *s, uint32_t lowering)
