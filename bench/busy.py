@@ -23,8 +23,8 @@ WARM_UP = 3
 
 def step_seconds(scratch, model, batch, steps, busy, options):
     log = scratch / 'log.jsonl'
-    words = [FATHOM, 'train', model, '--batch', batch, '--gpus', 'cpu', '--data', scratch / 'cifar', '--iterations', steps + WARM_UP,
-             '--repeat-batch', '--no-evaluate', '--schedule', 'constant', '--log', log, *options]
+    words = [FATHOM, 'train', model, '--batch', batch, '--gpus', 'cpu', '--data', scratch / 'cifar', '--iterations',
+             steps + WARM_UP, '--repeat-batch', '--no-evaluate', '--schedule', 'constant', '--log', log, *options]
     others = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(busy)]
     try:
         subprocess.run([str(w) for w in words], check=True, stdout=subprocess.DEVNULL)

@@ -1,6 +1,6 @@
 """Records of kernels through LTTng-UST and through our writer, in turns, in one run: what a record costs, how many bytes it
-takes, how many are lost. LTTng runs as it is used for long traces: a channel of 8 x 4 MiB for each processor, written to disk as
-it fills. Needs lttng-tools, and build/bench/bench_lttng (liblttng-ust-dev): ninja -C build bench/bench_lttng.
+takes, how many are lost. LTTng runs as it is used for long traces: a channel of 8 x 4 MiB for each processor, written to disk
+as it fills. Needs lttng-tools, and build/bench/bench_lttng (liblttng-ust-dev): ninja -C build bench/bench_lttng.
 
     bench/lttng.py build/bench/bench_lttng [RECORDS A SECOND] [SECONDS of each]
 """

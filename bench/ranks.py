@@ -3,10 +3,11 @@
 
   bench/ranks.py [--models MODEL:BATCH[:OPTION]...,...] [--iterations 12] [--real-time]
 
-For each model (with options of `fathom plan`, as in vgg-a:8:classes=10:image-size=32) a run by mpirun, whose ops are timed, gives rank 0's trace; the plan is made again with the times of its ops
-(`--costs`) and with the speed at which bench_ranks_all_reduce adds up 41 MB as the link's, so that only the sums are simulated
-and how all of it goes together; a run of that plan says both in its last lines. Run it on a machine that does nothing else, or
-as root with --real-time, which lets nothing else in between (chrt -f)."""
+For each model (with options of `fathom plan`, as in vgg-a:8:classes=10:image-size=32) a run by mpirun, whose ops are timed,
+gives rank 0's trace; the plan is made again with the times of its ops (`--costs`) and with the speed at which
+bench_ranks_all_reduce adds up 41 MB as the link's, so that only the sums are simulated and how all of it goes together; a run
+of that plan says both in its last lines. Run it on a machine that does nothing else, or as root with --real-time, which lets
+nothing else in between (chrt -f)."""
 import argparse
 import json
 import pathlib
@@ -46,9 +47,10 @@ def main():
         machine.write_text(json.dumps(known))
         for item in words.models.split(','):
             model, batch, *more = item.split(':')
-            plan = [FATHOM, 'plan', model, *(f'--{option}' for option in more), '--batch', batch, '--gpus', machine, '-o', scratch / 'plan.json']
-            train = [*ranks, FATHOM, 'train', scratch / 'plan.json', '--data', scratch / 'data', '--iterations', words.iterations,
-                     '--no-evaluate', '--schedule', 'constant']
+            plan = [FATHOM, 'plan', model, *(f'--{option}' for option in more), '--batch', batch, '--gpus', machine, '-o',
+                    scratch / 'plan.json']
+            train = [*ranks, FATHOM, 'train', scratch / 'plan.json', '--data', scratch / 'data', '--iterations',
+                     words.iterations, '--no-evaluate', '--schedule', 'constant']
             run(*plan)
             run(*train, '--trace', scratch / 'run.trace', '--time-every', 1)
             run(*plan, '--costs', scratch / 'run.trace')

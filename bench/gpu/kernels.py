@@ -5,8 +5,8 @@
 
 Registers and local memory are the compiler's. Of each kernel's loops over vectors (of the one where they are fewest) the bytes
 are counted that a thread asks for before it waits for any of them; times the threads that a multiprocessor of an H200 has of
-it, they are what is under way there. Its memory wants 4.8 TB/s x about 1 us / 132 = 36 KB (Little's law). It needs NVIDIA's cuobjdump and
-nvdisasm: of a toolkit, or the wheels nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm (FOLDER is where they are).
+it, they are what is under way there. Its memory wants 4.8 TB/s x about 1 us / 132 = 36 KB (Little's law). It needs NVIDIA's
+cuobjdump and nvdisasm: of a toolkit, or the wheels nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm (FOLDER is where they are).
 Exit code 1 where a kernel has local memory."""
 import argparse
 import os
@@ -36,12 +36,14 @@ FAMILIES = {
     'maxpool': (None, 0, '1, neighbours from L1 and L2'), 'maxpool_backward': (None, 0, '1, neighbours from L1 and L2'),
 }
 LOOPS_OF_DEFINITIONS = ('conv', 'conv_bias_gradient', 'conv_data_gradient', 'conv_kept_gradient', 'conv_weight_gradient')
-NOT_OF_TENSORS = ('set_step', 'loss_scale_update', 'bn_finalize', 'bn_backward_finalize', 'softmax_loss', 'softmax_loss_backward', 'product')
+NOT_OF_TENSORS = ('set_step', 'loss_scale_update', 'bn_finalize', 'bn_backward_finalize', 'softmax_loss',
+                  'softmax_loss_backward', 'product')
 
 
 class Tools:
     def __init__(self, folder):
-        places = [folder] if folder else [*os.environ['PATH'].split(':'), f"{os.environ.get('CUDA_HOME', '/usr/local/cuda')}/bin"]
+        places = [folder] if folder else [*os.environ['PATH'].split(':'),
+                                          f"{os.environ.get('CUDA_HOME', '/usr/local/cuda')}/bin"]
         self.path = ':'.join(places)
         self.cuobjdump = shutil.which('cuobjdump', path=self.path)
         if not self.cuobjdump or not shutil.which('nvdisasm', path=self.path):
@@ -82,7 +84,8 @@ def innermost(code):
 
 def width(words):
     """Bytes that an instruction moves for a thread."""
-    return {'128': 16, '64': 8, 'U16': 2, 'S16': 2, 'U8': 1, 'S8': 1}.get((re.findall(r'\.(128|64|[US]16|[US]8)\b', words) or [''])[0], 4)
+    return {'128': 16, '64': 8, 'U16': 2, 'S16': 2, 'U8': 1,
+            'S8': 1}.get((re.findall(r'\.(128|64|[US]16|[US]8)\b', words) or [''])[0], 4)
 
 
 def registers_read(words):

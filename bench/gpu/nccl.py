@@ -53,7 +53,8 @@ class Rank:
         check(self.cuda.cudaStreamCreateWithFlags(ctypes.byref(self.stream), 1), 'a stream')
         check(self.nccl.ncclGetUniqueId(ctypes.byref(unique)), 'ncclGetUniqueId')
         config = Config(ctypes.sizeof(Config), 0xcafebeef, 21800, 0, UNDEFINED, UNDEFINED, UNDEFINED, None, UNDEFINED)
-        self.finish(self.nccl.ncclCommInitRankConfig(ctypes.byref(self.comm), 1, unique, 0, ctypes.byref(config)), 'a communicator')
+        self.finish(self.nccl.ncclCommInitRankConfig(ctypes.byref(self.comm), 1, unique, 0, ctypes.byref(config)),
+                    'a communicator')
 
     def finish(self, status, what):
         """A call that does not block has ended."""
@@ -73,13 +74,15 @@ class Rank:
         memory, handle, before = ctypes.c_void_p(), ctypes.c_void_p(), self.free_bytes()
         check(self.nccl.ncclMemAlloc(ctypes.byref(memory), ctypes.c_size_t(size)), f'ncclMemAlloc of {size} bytes')
         taken = before - self.free_bytes()
-        self.finish(self.nccl.ncclCommRegister(self.comm, memory, ctypes.c_size_t(size), ctypes.byref(handle)), 'ncclCommRegister')
+        self.finish(self.nccl.ncclCommRegister(self.comm, memory, ctypes.c_size_t(size), ctypes.byref(handle)),
+                    'ncclCommRegister')
         return memory, handle, taken
 
     def record(self, memory, count, dtype):
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
         check(self.cuda.cudaStreamBeginCapture(self.stream, 1), 'a capture')  # of this thread
-        self.finish(self.nccl.ncclAllReduce(memory, memory, ctypes.c_size_t(count), dtype, 0, self.comm, self.stream), 'a sum in a capture')
+        self.finish(self.nccl.ncclAllReduce(memory, memory, ctypes.c_size_t(count), dtype, 0, self.comm, self.stream),
+                    'a sum in a capture')
         check(self.cuda.cudaStreamEndCapture(self.stream, ctypes.byref(graph)), 'the end of a capture')
         check(self.cuda.cudaGraphInstantiate(ctypes.byref(executable), graph, ctypes.c_ulonglong(0)), 'a graph')
         return graph, executable

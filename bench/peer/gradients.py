@@ -4,8 +4,9 @@
   PYTHON bench/peer/gradients.py [--models resnet-20,resnet-29,resnet-164] [--batch 64] [-- FATHOM'S OPTIONS]
 
 PYTHON has PyTorch. The weights are those that fathom begins with, the images one whole training set, so that the order in
-which it is seen does not matter; with --freeze STAGE among the options PyTorch freezes the same layers. Printed: over all parameter tensors, the median and the largest of |gradient - exact| /
-|exact| (norms). ReLUs that flip make the most of it; the deeper the net, the more."""
+which it is seen does not matter; with --freeze STAGE among the options PyTorch freezes the same layers. Printed: over all
+parameter tensors, the median and the largest of |gradient - exact| / |exact| (norms). ReLUs that flip make the most of it; the
+deeper the net, the more."""
 import argparse
 import json
 import pathlib
@@ -80,8 +81,9 @@ def torch_gradients(model, depth, weights, images, labels, dtype, frozen):
 def fathom_gradients(scratch, model, batch, options):
     folder = scratch / f'{model}-{"-".join(options)}'
     # Momentum after one step without decay is the gradient; at this rate the weights stay what they were.
-    words = [FATHOM, 'train', model, '--batch', batch, '--data', scratch / 'data', '--iterations', 1, '--no-augment', '--no-evaluate',
-             '--schedule', 'constant', '--learning-rate', '1e-12', '--warm-up', 0, '--weight-decay', 0, '--save', folder, *options]
+    words = [FATHOM, 'train', model, '--batch', batch, '--data', scratch / 'data', '--iterations', 1, '--no-augment',
+             '--no-evaluate', '--schedule', 'constant', '--learning-rate', '1e-12', '--warm-up', 0, '--weight-decay', 0,
+             '--save', folder, *options]
     done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
@@ -92,7 +94,8 @@ def fathom_gradients(scratch, model, batch, options):
 
 
 def read_images(folder, files='data_batch_*.bin'):
-    found = json.loads(subprocess.run([str(FATHOM), 'data', 'info', str(folder), '--json'], capture_output=True, text=True).stdout)
+    found = json.loads(subprocess.run([str(FATHOM), 'data', 'info', str(folder), '--json'], capture_output=True,
+                                      text=True).stdout)
     raw = numpy.concatenate([numpy.fromfile(path, 'u1') for path in sorted(folder.glob(files))]).reshape(-1, 3073)
     pixels = raw[:, 1:].reshape(-1, 3, 32, 32).astype('f4') / 255
     mean, deviation = (numpy.array(found[k], 'f4').reshape(1, 3, 1, 1) for k in ('mean', 'deviation'))

@@ -38,13 +38,13 @@ DECAY, MOMENTUM = 1e-4, 0.9
 # ---- Nets ----
 
 class BnInception(torch.nn.Module):
-    """Ioffe and Szegedy (arXiv:1502.03167), figure 5, by the names of Caffe's release and fathom's. Its pools that halve are Caffe's:
-    rounded up."""
-    ROWS = {'3a': (64, 64, 64, 64, 96, 'average', 32), '3b': (64, 64, 96, 64, 96, 'average', 64), '3c': (0, 128, 160, 64, 96, 'halves', 0),
-            '4a': (224, 64, 96, 96, 128, 'average', 128), '4b': (192, 96, 128, 96, 128, 'average', 128),
-            '4c': (160, 128, 160, 128, 160, 'average', 128), '4d': (96, 128, 192, 160, 192, 'average', 128),
-            '4e': (0, 128, 192, 192, 256, 'halves', 0), '5a': (352, 192, 320, 160, 224, 'average', 128),
-            '5b': (352, 192, 320, 192, 224, 'max', 128)}
+    """Ioffe and Szegedy (arXiv:1502.03167), figure 5, by the names of Caffe's release and fathom's. Its pools that halve are
+    Caffe's: rounded up."""
+    ROWS = {'3a': (64, 64, 64, 64, 96, 'average', 32), '3b': (64, 64, 96, 64, 96, 'average', 64),
+            '3c': (0, 128, 160, 64, 96, 'halves', 0), '4a': (224, 64, 96, 96, 128, 'average', 128),
+            '4b': (192, 96, 128, 96, 128, 'average', 128), '4c': (160, 128, 160, 128, 160, 'average', 128),
+            '4d': (96, 128, 192, 160, 192, 'average', 128), '4e': (0, 128, 192, 192, 256, 'halves', 0),
+            '5a': (352, 192, 320, 160, 224, 'average', 128), '5b': (352, 192, 320, 192, 224, 'max', 128)}
 
     def __init__(self, classes):
         super().__init__()
@@ -82,7 +82,8 @@ class BnInception(torch.nn.Module):
         x = halve(self.conv(x, 'conv2/3x3_reduce', 'conv2/3x3'))
         for row, (one, *_, pool, projection) in self.ROWS.items():
             at = f'inception_{row}/'
-            pooled = {'average': lambda x: F.avg_pool2d(x, 3, 1, 1), 'max': lambda x: F.max_pool2d(x, 3, 1, 1), 'halves': halve}[pool](x)
+            pooled = {'average': lambda x: F.avg_pool2d(x, 3, 1, 1), 'max': lambda x: F.max_pool2d(x, 3, 1, 1),
+                      'halves': halve}[pool](x)
             x = torch.cat([*([self.conv(x, at + '1x1')] if one else []), self.conv(x, at + '3x3_reduce', at + '3x3'),
                            self.conv(x, at + 'double_3x3_reduce', at + 'double_3x3_1', at + 'double_3x3_2'),
                            self.conv(pooled, at + 'pool_proj') if projection else pooled], 1)
@@ -131,7 +132,8 @@ def make_data(given):
                 torchvision.io.write_png(picture, str(given.data / part / f'{label:03}' / f'{i:03}.png'))
             pixels.append(picture[:, edge:edge + given.size, edge:edge + given.size].float() / 255)
             labels.append(label)
-    found = json.loads(subprocess.run([gradients.FATHOM, 'data', 'info', given.data, '--json'], capture_output=True, text=True, check=True).stdout)
+    found = json.loads(subprocess.run([gradients.FATHOM, 'data', 'info', given.data, '--json'], capture_output=True, text=True,
+                                      check=True).stdout)
     mean, deviation = (torch.tensor(found[key]).view(3, 1, 1) for key in ('mean', 'deviation'))
     given.images, given.labels = (torch.stack(pixels) - mean) / deviation, torch.tensor(labels)
 
@@ -142,7 +144,8 @@ def build_draw(scratch):
         _fields_ = [(name, ctypes.c_uint64) for name in ('seed', 'stream', 'counter')]
 
     draw = learning.build_order(scratch)
-    draw.random_begin.restype, draw.random_begin.argtypes = Random, [ctypes.c_uint64, ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64]
+    draw.random_begin.restype, draw.random_begin.argtypes = Random, [ctypes.c_uint64, ctypes.c_int, ctypes.c_uint64,
+                                                                     ctypes.c_uint64]
     draw.random_next.restype, draw.random_next.argtypes = ctypes.c_uint32, [ctypes.POINTER(Random)]
     return draw
 
@@ -168,8 +171,10 @@ class Dropout(torch.nn.Module):
 # ---- Both ----
 
 def run_fathom(given, *words):
-    done = subprocess.run([str(word) for word in (gradients.FATHOM, 'train', given.name, '--weights', given.weights, '--data', given.data, '--batch',
-                           given.batch, '--image-size', given.size, '--gpus', 'cpu', '--no-augment', '--no-evaluate', '--schedule', 'constant',
+    done = subprocess.run([str(word) for word in (gradients.FATHOM, 'train', given.name, '--weights', given.weights, '--data',
+                                                  given.data, '--batch',
+                           given.batch, '--image-size', given.size, '--gpus', 'cpu', '--no-augment', '--no-evaluate',
+                                                  '--schedule', 'constant',
                            '--warm-up', 0, '--label-smoothing', 0, *given.options, *words)], capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
@@ -185,7 +190,8 @@ def saved(folder):
 
 def fathom_losses(given):
     log = given.scratch / 'log.jsonl'
-    run_fathom(given, '--iterations', given.steps, '--learning-rate', given.rate, '--weight-decay', DECAY, '--momentum', MOMENTUM, '--log', log)
+    run_fathom(given, '--iterations', given.steps, '--learning-rate', given.rate, '--weight-decay', DECAY, '--momentum',
+               MOMENTUM, '--log', log)
     return [json.loads(line)['loss'] for line in log.read_text().splitlines()]
 
 
@@ -238,7 +244,8 @@ def compare_answers(given):
     run_fathom(given, '--iterations', 1, '--learning-rate', 1e-12, '--weight-decay', 0, '--save', folder)
     weights, momenta = saved(folder)
     pictures = sorted((given.data / 'train').rglob('*.png'))
-    done = subprocess.run([str(word) for word in (gradients.FATHOM, 'classify', weights, *pictures, '--top', given.classes, '--json', '--gpus', 'cpu')],
+    done = subprocess.run([str(word) for word in (gradients.FATHOM, 'classify', weights, *pictures, '--top', given.classes,
+                                                  '--json', '--gpus', 'cpu')],
                           capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
@@ -275,7 +282,8 @@ def compare_losses(given):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--models', default='inception-v3,bn-inception')
-    parser.add_argument('--size', type=int, default=140, help='at most 95, or a multiple of 7: pictures of 8/7 of it are cut, not scaled')
+    parser.add_argument('--size', type=int, default=140,
+                        help='at most 95, or a multiple of 7: pictures of 8/7 of it are cut, not scaled')
     parser.add_argument('--batch', type=int, default=6)
     parser.add_argument('--images', type=int, default=6)
     parser.add_argument('--classes', type=int, default=3)

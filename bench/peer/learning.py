@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""The first steps of training against PyTorch's: the same weights, images, order and augmentation, so the losses are equal but for
-rounding, and what rounding grows to.
+"""The first steps of training against PyTorch's: the same weights, images, order and augmentation, so the losses are equal but
+for rounding, and what rounding grows to.
 
   PYTHON bench/peer/learning.py --data cifar-10-batches-bin [--model resnet-20] [--batch 128] [--iterations 50]
                                 [--optimizers paper,nesterov,adam,...]
   PYTHON bench/peer/learning.py --data cifar-10-batches-bin --errors --iterations 300 [--seeds 3]
 
-PYTHON has PyTorch; there is a C compiler and xxHash, for fathom's order of images is asked of its own source. PyTorch runs in float32
-and in float64. Printed: at some steps each one's loss, and the largest difference from float64 so far; fathom is to be no
-further from it than PyTorch's own float32 is, or one ReLU that flips, times --most, and the exit code says whether it is.
+PYTHON has PyTorch; there is a C compiler and xxHash, for fathom's order of images is asked of its own source. PyTorch runs in
+float32 and in float64. Printed: at some steps each one's loss, and the largest difference from float64 so far; fathom is to be
+no further from it than PyTorch's own float32 is, or one ReLU that flips, times --most, and the exit code says whether it is.
 "paper" is the model's recipe. PyTorch's float32 runs with one thread too, and how far that is from itself is printed.
 
-With --errors whole runs by the recipe, shortened to --iterations, from each of --seeds seeds: errors on the whole test set, beside each other.
-The rate of each step is what fathom's log says."""
+With --errors whole runs by the recipe, shortened to --iterations, from each of --seeds seeds: errors on the whole test set,
+beside each other. The rate of each step is what fathom's log says."""
 import argparse
 import ctypes
 import json
@@ -35,13 +35,17 @@ FLIP = 1e-4  # what one ReLU does to a loss that opens by rounding
 OPTIMIZERS = {  # fathom's options (rates that no option says follow the batch), torch's optimizer, clip
     'paper': (['--learning-rate', 0.1], lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-4), 0),
     'sgd': (['--learning-rate', 0.1, '--momentum', 0], lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=1e-4), 0),
-    'nesterov': (['--learning-rate', 0.1, '--optimizer', 'nesterov'], lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4), 0),
-    'clipped': (['--learning-rate', 0.1, '--clip-norm', 0.5], lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-4), 0.5),
-    'spared': (['--learning-rate', 0.1, '--no-decay-bn', '--weight-decay', 0.1], lambda p: torch.optim.SGD(split(p, 0.1), lr=0.1, momentum=0.9), 0),
+    'nesterov': (['--learning-rate', 0.1, '--optimizer', 'nesterov'],
+                 lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4), 0),
+    'clipped': (['--learning-rate', 0.1, '--clip-norm', 0.5],
+                lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-4), 0.5),
+    'spared': (['--learning-rate', 0.1, '--no-decay-bn', '--weight-decay', 0.1],
+               lambda p: torch.optim.SGD(split(p, 0.1), lr=0.1, momentum=0.9), 0),
     'rmsprop': (['--optimizer', 'rmsprop', '--learning-rate', 0.001], lambda p: torch.optim.RMSprop(p, lr=0.001), 0),
     'adagrad': (['--optimizer', 'adagrad', '--learning-rate', 0.01], lambda p: torch.optim.Adagrad(p), 0),
     'adadelta': (['--optimizer', 'adadelta', '--learning-rate', 1], lambda p: torch.optim.Adadelta(p), 0),
-    'adam': (['--optimizer', 'adam', '--learning-rate', 0.001, '--weight-decay', 1e-4], lambda p: torch.optim.Adam(p, weight_decay=1e-4), 0),
+    'adam': (['--optimizer', 'adam', '--learning-rate', 0.001, '--weight-decay', 1e-4],
+             lambda p: torch.optim.Adam(p, weight_decay=1e-4), 0),
     'adamw': (['--optimizer', 'adamw', '--learning-rate', 0.001], lambda p: torch.optim.AdamW(p), 0),
 }
 
@@ -59,7 +63,8 @@ class Shift(ctypes.Structure):
 
 def build_order(scratch):
     library = scratch / 'order.so'
-    subprocess.run(['cc', '-shared', '-fPIC', '-O2', f'-I{SOURCE}/base', f'-I{SOURCE}/trainer/data', *[str(SOURCE / name) for name in (
+    subprocess.run(['cc', '-shared', '-fPIC', '-O2', f'-I{SOURCE}/base', f'-I{SOURCE}/trainer/data',
+                    *[str(SOURCE / name) for name in (
         'base/random.c', 'base/hash.c', 'trainer/data/augment.c')], '-lxxhash', '-lm', '-o', str(library)], check=True)
     order = ctypes.CDLL(str(library))
     order.augment_order.restype = ctypes.c_uint64
@@ -98,8 +103,8 @@ def first_weights(scratch, arguments):
     """What fathom begins with."""
     first = scratch / f'first-{arguments.seed}'
     if not first.exists():
-        run_fathom(arguments, '--no-evaluate', '--schedule', 'constant', '--iterations', 1, '--learning-rate', 1e-12, '--warm-up', 0,
-                   '--weight-decay', 0, '--save', first)
+        run_fathom(arguments, '--no-evaluate', '--schedule', 'constant', '--iterations', 1, '--learning-rate', 1e-12,
+                   '--warm-up', 0, '--weight-decay', 0, '--save', first)
     return gradients.read_checkpoint(next(path for path in first.glob('step-*.safetensors') if '.state' not in path.name))
 
 
@@ -157,7 +162,8 @@ def compare_steps(scratch, arguments, order):
     weights = first_weights(scratch, arguments)
     for name in arguments.optimizers.split(','):
         options, make, clip = OPTIMIZERS[name]
-        own = [line['loss'] for line in fathom_log(scratch, arguments, '--no-evaluate', '--schedule', 'constant', '--warm-up', 0, *options)]
+        own = [line['loss'] for line in fathom_log(scratch, arguments, '--no-evaluate', '--schedule', 'constant', '--warm-up',
+                                                   0, *options)]
 
         def theirs(dtype):
             model = torch_net(arguments, weights, dtype)
@@ -195,9 +201,11 @@ def compare_errors(scratch, arguments, order):
         weights, log = first_weights(scratch, arguments), fathom_log(scratch, arguments)
         model = torch_net(arguments, weights, torch.float32)
         given = batches(order, arguments.data, arguments.seed, arguments.batch, arguments.iterations)
-        losses = torch_losses(model, OPTIMIZERS['paper'][1](model.parameters()), given, rates=[line['learning_rate'] for line in log])
+        losses = torch_losses(model, OPTIMIZERS['paper'][1](model.parameters()), given,
+                              rates=[line['learning_rate'] for line in log])
         errors.append((torch_error(model, arguments), log[-1]['top1_error'] * 100))
-        print(f'{seed:7}' + ''.join(f'{error:9.2f}' for error in errors[-1]) + f'{losses[-1]:9.4f}{log[-1]["loss"]:9.4f}', flush=True)
+        print(f'{seed:7}' + ''.join(f'{error:9.2f}' for error in errors[-1]) + f'{losses[-1]:9.4f}{log[-1]["loss"]:9.4f}',
+              flush=True)
     if len(errors) > 1:
         print('   mean' + ''.join(f'{statistics.mean(column):9.2f}' for column in zip(*errors)))
         print('    +- ' + ''.join(f'{statistics.stdev(column):9.2f}' for column in zip(*errors)))

@@ -69,7 +69,8 @@ def randomise(model, pictures):
 
 def answers(program, weights, pictures):
     """Log-probabilities, in the order of classes, as `fathom classify` says them."""
-    said = {'format': 'fathom data', 'version': 1, 'mean': MEAN, 'deviation': DEVIATION, 'classes': [f'{i:04}' for i in range(1000)]}
+    said = {'format': 'fathom data', 'version': 1, 'mean': MEAN, 'deviation': DEVIATION,
+            'classes': [f'{i:04}' for i in range(1000)]}
     (weights.parent / 'data.json').write_text(json.dumps(said))
     told = json.loads(fathom(program, 'classify', weights, *pictures, '--top', 1000, '--json', '--gpus', 'cpu'))
     rows = []
@@ -83,8 +84,9 @@ def answers(program, weights, pictures):
 
 def check_back(program, name, model, weights, folder, pictures):
     saved = folder / f'{name}-saved'
-    fathom(program, 'train', name.replace('resnet', 'resnet-'), '--weights', weights, '--data', folder / 'data', '--batch', 4, '--gpus', 'cpu',
-           '--iterations', 1, '--learning-rate', 1e-12, '--weight-decay', 0, '--schedule', 'constant', '--warm-up', 0, '--no-evaluate', '--save', saved)
+    fathom(program, 'train', name.replace('resnet', 'resnet-'), '--weights', weights, '--data', folder / 'data', '--batch', 4,
+           '--gpus', 'cpu', '--iterations', 1, '--learning-rate', 1e-12, '--weight-decay', 0, '--schedule', 'constant',
+           '--warm-up', 0, '--no-evaluate', '--save', saved)
     path = next(path for path in saved.glob('step-*.safetensors') if '.state' not in path.name)
     state = load_file(path)
     back = getattr(torchvision.models, name)()

@@ -1,4 +1,5 @@
-"""The figures in tests/trainer/run/weights.c: what PyTorch and torchvision's blocks answer for weights and images that a formula makes.
+"""The figures in tests/trainer/run/weights.c: what PyTorch and torchvision's blocks answer for weights and images that a
+formula makes.
 
   PYTHON bench/peer/weights_fixture.py        PYTHON has PyTorch and torchvision"""
 import math
@@ -64,8 +65,8 @@ def images(count, side):
 
 
 def tell(name, logits, labels):
-    print(f'{name}: loss {torch.nn.functional.cross_entropy(logits, torch.tensor(labels)):.9g}, top-1', *logits.argmax(1).tolist(),
-          f'of logits from {logits.min():.3g} to {logits.max():.3g}')
+    print(f'{name}: loss {torch.nn.functional.cross_entropy(logits, torch.tensor(labels)):.9g}, top-1',
+          *logits.argmax(1).tolist(), f'of logits from {logits.min():.3g} to {logits.max():.3g}')
 
 
 with torch.no_grad():
