@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 
 #include "build.h"
+#include "lower.h"
 
 static inline struct model_spec spec_of(const char *name, struct model_options model)
 {
@@ -145,6 +146,15 @@ static inline uint32_t count_kind(const struct graph *graph, enum op_kind kind)
     uint32_t count = 0;
     for (size_t i = 0; i < graph->op_count; i++) count += graph->ops[i].kind == kind;
     return count;
+}
+
+static inline struct graph *lower(const struct graph *logical, uint32_t lowering)
+{
+    struct graph *lowered = NULL;
+    struct error err = {0};
+    cr_assert(graph_lower(logical, lowering, &lowered, &err), "%s", err.text);
+    cr_expect(graph_check(lowered, &err), "lowering %u: %s", (unsigned)lowering, err.text);
+    return lowered;
 }
 
 #endif

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "engines.h"
+#include "graph_kit.h"
 
 static inline const struct engine_device *kit_device(const char *name)
 {
@@ -19,14 +20,8 @@ static inline const struct engine_device *kit_device(const char *name)
 
 static inline struct graph *kit_lowered(const char *model, uint32_t batch, enum dtype dtype, uint32_t lowering)
 {
-    struct model_options overrides = MODEL_OPTIONS_DEFAULT;
-    struct model_spec spec;
-    struct error err = {0};
-    cr_assert(model_parse(model, &overrides, &spec, &err), "%s", err.text);
-    struct graph_options options = {.batch = batch, .micro_batches = 1, .dtype = dtype, .lowering = lowering};
-    struct graph *graph = graph_build(&spec, &options, &err);
-    cr_assert(graph, "%s", err.text);
-    return graph;
+    return build_with(model, MODEL_OPTIONS_DEFAULT,
+                      (struct graph_options){.batch = batch, .micro_batches = 1, .dtype = dtype, .lowering = lowering});
 }
 
 static inline struct graph *kit_graph(const char *model, uint32_t batch, enum dtype dtype)

@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "backend.h"
+#include "mem.h"
+#include "random.h"
 #include "standin_vendor.h"
 
 #ifdef FATHOM_CUDA
@@ -111,5 +113,24 @@ static inline void gpu_wait(struct gpu *g, struct stream *stream)
     cr_assert(done);
     g->backend->event_destroy(event);
 }
+
+#define MIB (UINT64_C(1) << 20)
+
+static inline uint8_t *noise(uint64_t bytes, uint64_t seed)
+{
+    uint8_t *made = mem_alloc(MEM_GENERAL, bytes, 1);
+    struct random random = random_begin(seed, RANDOM_SYNTHETIC, 0, 0);
+    for (uint64_t i = 0; i < bytes; i++) made[i] = (uint8_t)random_next(&random);
+    return made;
+}
+
+static inline void expect_words(const char *text, const char *const words[], size_t count)
+{
+    for (size_t i = 0; i < count; i++) cr_expect(strstr(text, words[i]), "'%s' is not in: %s", words[i], text);
+}
+
+#define EXPECT_WORDS(text, ...)                                                                                        \
+    expect_words(text, (const char *const[]){__VA_ARGS__},                                                             \
+                 sizeof(const char *const[]){__VA_ARGS__} / sizeof(const char *))
 
 #endif

@@ -6,8 +6,6 @@
 
 #include "nvml_fake.h"
 
-#define MIB (UINT64_C(1) << 20)
-
 static void begin(void)
 {
     run_make_data();

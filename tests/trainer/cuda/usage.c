@@ -6,7 +6,6 @@
 #include "cuda_probe.h"
 #endif
 
-#define MIB     (UINT64_C(1) << 20)
 #define CONTEXT (512 * MIB) /* the stand-in's */
 
 /* By its own name: whoever asks the loader for that one gets it. */
