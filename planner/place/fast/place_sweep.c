@@ -118,8 +118,9 @@ static bool list_events(struct two_sweeps *sweep, struct error *err)
 {
     const struct problem *problem = sweep->problem;
     uint64_t numbers = problem->count + (uint64_t)problem->sections + 2;
-    uint32_t *scratch = mem_alloc(MEM_SEARCH, numbers, sizeof *scratch), *place = scratch + problem->count;
+    uint32_t *scratch = mem_alloc(MEM_SEARCH, numbers, sizeof *scratch);
     if (!scratch) return error_memory(err, numbers * sizeof *scratch, "placement by sweeping");
+    uint32_t *place = scratch + problem->count;
     sweep->left.mirrored = true;
     uint32_t *list = list_side(problem, &sweep->right, sweep->lists, scratch, place);
     sweep->peak = list_side(problem, &sweep->left, list, scratch, place);
