@@ -34,6 +34,15 @@ static bool refuse_empty(struct error *err)
     return error_set(err, ERROR_INPUT, "an empty name is given; a file's is wanted");
 }
 
+/* -1 for what is no number of one. */
+static int descriptor_of(const char *digits)
+{
+    char *end;
+    if (digits[0] < '0' || digits[0] > '9') return -1;
+    long fd = strtol(digits, &end, 10);
+    return *end == '\0' && fd <= INT_MAX ? (int)fd : -1;
+}
+
 /* A descriptor that this process was given, by name: what a shell writes for `<(command)`, and the standard streams. -1
  * for other paths. */
 static int find_descriptor(const char *path)
@@ -42,12 +51,8 @@ static int find_descriptor(const char *path)
     static const char *const folders[] = {"/dev/fd/", "/proc/self/fd/"};
     for (int fd = 0; fd < 3; fd++)
         if (strcmp(path, streams[fd]) == 0) return fd;
-    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
-        size_t length = strlen(folders[i]);
-        const char *digits = path + length;
-        if (strncmp(path, folders[i], length) == 0 && *digits && digits[strspn(digits, "0123456789")] == '\0')
-            return atoi(digits);
-    }
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
+        if (strncmp(path, folders[i], strlen(folders[i])) == 0) return descriptor_of(path + strlen(folders[i]));
     return -1;
 }
 
@@ -268,8 +273,7 @@ bool files_resolve_unmade(const char *path, char resolved[FILES_PATH])
 
 /* Where a path's bytes go. Renaming over a device (/dev/null), a pipe or a link would put a file in its place: the
  * first two are written to as they are, a link's target is. A descriptor that was given is written to from where it
- * stands, as
- * `>> file` wants. */
+ * stands, as `>> file` wants. */
 struct destination {
     char path[PATH_MAX];
     bool special;
@@ -307,10 +311,7 @@ static int open_destination(const struct destination *to, char **partial, struct
 /* /dev/fd/N: what this process was given is written to where it stands, neither opened anew nor replaced. */
 static int given_descriptor(const char *path)
 {
-    char *end;
-    if (strncmp(path, "/dev/fd/", 8) != 0 || path[8] < '0' || path[8] > '9') return -1;
-    long fd = strtol(path + 8, &end, 10);
-    return *end == '\0' && fd <= INT_MAX ? (int)fd : -1;
+    return strncmp(path, "/dev/fd/", 8) == 0 ? descriptor_of(path + 8) : -1;
 }
 
 static bool begin_given(struct files_writer *writer, const char *path, int given, struct error *err)

@@ -245,6 +245,16 @@ Test(files, a_pipe_that_was_given_is_read_to_its_end, .timeout = 60)
     close(ends[0]);
 }
 
+/* 2^32 + 1 is not standard output. */
+Test(files, a_number_that_no_descriptor_has_is_none)
+{
+    struct error err = {0};
+    int fd;
+    cr_expect_not(files_write("/dev/fd/4294967297", "text", 4, &err));
+    cr_expect(err.kind == ERROR_INPUT && strstr(err.text, "/dev/fd/4294967297: "), "%s", err.text);
+    cr_expect_not(files_open("/dev/fd/4294967296", FILES_OR_STREAM, &fd, &err));
+}
+
 /* Of a pipe nobody knows the size before. */
 Test(files, of_a_pipe_no_more_is_taken_than_of_a_file, .timeout = 60)
 {
