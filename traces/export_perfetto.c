@@ -7,7 +7,6 @@
 #include "perfetto_private.h"
 #include "stream.h"
 
-enum { TRACE_PACKET = 1 }; /* Trace */
 enum { TRACK_UUID = 1, TRACK_NAME = 2, TRACK_PARENT = 5, TRACK_COUNTER = 8 };
 enum {
     EVENT_CATEGORY_ID = 3,
@@ -19,22 +18,8 @@ enum {
 };
 enum { TYPE_BEGIN = 1, TYPE_END = 2, TYPE_INSTANT = 3, TYPE_COUNTER = 4 };
 enum { NAME_ID = 1, NAME_TEXT = 2 };
-enum { STATE_CLEARED = 1, STATE_NEEDED = 2 };
 
 static uint64_t track_of(uint32_t device, int lane) { return (uint64_t)device * LANES + (uint64_t)lane + 1; }
-
-void perfetto_write_packet(struct perfetto *p)
-{
-    struct message head;
-    message_put_number(&p->packet, PACKET_SEQUENCE, 1);
-    message_put_number(&p->packet, PACKET_SEQUENCE_FLAGS, p->begun ? STATE_NEEDED : STATE_CLEARED);
-    p->begun = true;
-    message_begin(&head);
-    trace_put_varint(&head.out, TRACE_PACKET << 3 | 2);
-    trace_put_varint(&head.out, p->packet.out.length);
-    fwrite(head.bytes, 1, head.out.length, p->out);
-    fwrite(p->packet.bytes, 1, p->packet.out.length, p->out);
-}
 
 static void describe(struct perfetto *p, uint32_t device, int lane, const char *name)
 {

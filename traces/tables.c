@@ -3,69 +3,17 @@
 #include <string.h>
 
 #include "clock.h"
-#include "hash.h"
 #include "mem.h"
 
 #define KERNEL_NUMBERS 11 /* of an entry of the kernel table */
 
-static bool name_is(const char *name, const char *text, size_t length)
-{
-    return strncmp(name, text, length) == 0 && name[length] == '\0';
-}
-
-static bool grow_slots(struct tables *tables)
-{
-    size_t count = tables->slot_count ? tables->slot_count * 2 : 256;
-    uint32_t *slots = mem_zalloc(MEM_TRACE, count, sizeof *slots);
-    if (!slots) return false;
-    for (size_t i = 0; i < tables->name_count; i++) {
-        uint64_t at = hash_bytes(tables->names[i], strlen(tables->names[i]), 0);
-        while (slots[at & (count - 1)]) at++;
-        slots[at & (count - 1)] = (uint32_t)i + 1;
-    }
-    mem_free(tables->slots);
-    tables->slots = slots;
-    tables->slot_count = count;
-    return true;
-}
-
-static bool add_name(struct tables *tables, const char *text, size_t length, uint64_t slot, uint32_t *number)
-{
-    void *names = tables->names;
-    bool grown = mem_grow(MEM_TRACE, &names, &tables->name_capacity, tables->name_count + 1, sizeof(char *));
-    tables->names = names;
-    char *copy = grown ? mem_alloc(MEM_TRACE, length + 1, 1) : NULL;
-    if (!copy) return false;
-    if (length) memcpy(copy, text, length);
-    copy[length] = '\0';
-    tables->names[tables->name_count++] = copy;
-    tables->slots[slot] = (uint32_t)tables->name_count;
-    *number = (uint32_t)tables->name_count - 1;
-    return true;
-}
-
-static bool intern(struct tables *tables, const char *text, uint32_t *number)
-{
-    if (tables->name_count * 2 >= tables->slot_count && !grow_slots(tables)) return false;
-    uint32_t none;
-    if (tables->name_count == 0 && text && *text && !intern(tables, "", &none)) return false; /* 0: of unset ops */
-    size_t length = trace_text_length(text, TRACE_TEXT_MOST);
-    uint64_t at = hash_bytes(text ? text : "", length, 0), mask = tables->slot_count - 1;
-    for (;; at++) {
-        uint32_t slot = tables->slots[at & mask];
-        if (slot == 0) return add_name(tables, text, length, at & mask, number);
-        *number = slot - 1;
-        if (name_is(tables->names[slot - 1], text ? text : "", length)) return true;
-    }
-}
-
-bool tables_add_name(struct tables *tables, const char *name, uint32_t *number) { return intern(tables, name, number); }
-
 bool tables_set_run(struct tables *tables, const struct trace_run *run)
 {
-    bool ok = intern(tables, run->model, &tables->model) && intern(tables, run->dataset, &tables->dataset) &&
-              intern(tables, run->backend, &tables->backend) && intern(tables, run->host, &tables->host) &&
-              intern(tables, run->command, &tables->command);
+    bool ok = tables_add_name(tables, run->model, &tables->model) &&
+              tables_add_name(tables, run->dataset, &tables->dataset) &&
+              tables_add_name(tables, run->backend, &tables->backend) &&
+              tables_add_name(tables, run->host, &tables->host) &&
+              tables_add_name(tables, run->command, &tables->command);
     tables->batch = run->batch;
     tables->device_count = run->devices;
     tables->iterations = run->iterations;
@@ -80,7 +28,7 @@ bool tables_set_device(struct tables *tables, const struct trace_device *device)
 {
     if (device->device >= TRACE_MOST_DEVICES) return false;
     struct tables_device *copy = &tables->devices[device->device];
-    if (!intern(tables, device->name, &copy->name)) return false;
+    if (!tables_add_name(tables, device->name, &copy->name)) return false;
     copy->memory_bytes = device->memory_bytes;
     copy->planned_bytes = device->planned_bytes;
     copy->arena_bytes = device->arena_bytes;
@@ -88,7 +36,7 @@ bool tables_set_device(struct tables *tables, const struct trace_device *device)
     copy->known = true;
     copy->classes = 0;
     for (uint32_t i = 0; i < device->classes && i < TABLES_MOST_CLASSES; i++) {
-        if (!intern(tables, device->class_names[i], &copy->class_names[i])) return false;
+        if (!tables_add_name(tables, device->class_names[i], &copy->class_names[i])) return false;
         copy->class_bytes[i] = device->class_bytes[i];
         copy->classes = i + 1;
     }
@@ -103,8 +51,8 @@ static bool set_op(struct tables *tables, const struct trace_op *op)
     void *ops = device->ops;
     bool grown = mem_grow(MEM_TRACE, &ops, &device->op_capacity, (size_t)op->id + 1, sizeof(struct tables_op));
     device->ops = ops;
-    if (!grown || !intern(tables, op->layer, &copy.layer) || !intern(tables, op->kind, &copy.kind) ||
-        !intern(tables, op->pass, &copy.pass))
+    if (!grown || !tables_add_name(tables, op->layer, &copy.layer) || !tables_add_name(tables, op->kind, &copy.kind) ||
+        !tables_add_name(tables, op->pass, &copy.pass))
         return false;
     if (op->id >= device->op_count) {
         memset(device->ops + device->op_count, 0, (op->id - device->op_count) * sizeof *device->ops);
@@ -140,7 +88,7 @@ static bool set_kernel(struct tables *tables, const struct trace_kernel *kernel)
     void *kernels = device->kernels;
     bool grown = mem_grow(MEM_TRACE, &kernels, &device->kernel_capacity, (size_t)kernel->id + 1, sizeof copy);
     device->kernels = kernels;
-    if (!grown || !intern(tables, kernel->name, &copy.name)) return false;
+    if (!grown || !tables_add_name(tables, kernel->name, &copy.name)) return false;
     if (kernel->id >= device->kernel_count) {
         memset(device->kernels + device->kernel_count, 0, (kernel->id - device->kernel_count) * sizeof copy);
         device->kernel_count = (size_t)kernel->id + 1;
@@ -162,8 +110,8 @@ bool tables_set_kernels(struct tables *tables, const struct trace_kernel *kernel
 static bool set_counter(struct tables *tables, const struct trace_counter *counter)
 {
     struct tables_counter copy;
-    if (counter->id >= TRACE_MOST_COUNTERS || !intern(tables, counter->name, &copy.name) ||
-        !intern(tables, counter->unit, &copy.unit))
+    if (counter->id >= TRACE_MOST_COUNTERS || !tables_add_name(tables, counter->name, &copy.name) ||
+        !tables_add_name(tables, counter->unit, &copy.unit))
         return false;
     tables->counters[counter->id] = copy;
     if (counter->id >= tables->counter_count) tables->counter_count = counter->id + 1;
