@@ -15,19 +15,18 @@
 #include "scoring.h"
 #include "stop.h"
 
-#define MOST_PICTURES 10000u
-
 static const char *const classify_manual[] = {
     "NAME\n"
     "    fathom classify - what a trained net sees in pictures\n"
     "\n"
     "SYNOPSIS\n"
-    "    fathom classify CHECKPOINT IMAGE... [OPTIONS]\n"
+    "    fathom classify CHECKPOINT IMAGE|FOLDER... [OPTIONS]\n"
     "\n"
     "DESCRIPTION\n"
     "    Says for each JPEG, PNG or WebP the most likely classes, with probabilities.\n"
-    "    The middle of a picture is looked at, as in a test. CHECKPOINT is a file, or\n"
-    "    a folder whose newest one is taken. The names of the classes and the images'\n"
+    "    Of a folder its pictures and those of the folders in it are taken, in the\n"
+    "    order of names. The middle of a picture is looked at, as in a test.\n"
+    "    CHECKPOINT is a file, or a folder whose newest one is taken. The names of the classes and the images'\n"
     "    scale are in data.json beside it, which `fathom train --save` writes; of\n"
     "    older runs --data names the dataset that the net was trained on. Weights of\n"
     "    others (torchvision's, timm's) for ImageNet have its scale, and their\n"
@@ -41,14 +40,14 @@ static const char *const classify_manual[] = {
     "    --crops 10, --resize S\n"
     "                        as in `fathom help eval`\n"
     "    --data DIR          where names and scale come from\n"
-    "    -b, --batch N       images at once; as many as there are, up to 16, if not\n"
-    "                        given\n",
+    "    -b, --batch N       images at once; as many as there are, up to 16 (of nets\n"
+    "                        for less than 96 x 96 up to 128), if not given\n",
 
-    SCORING_MANUAL("--backend NAME, --image-size N"),
+    SCORING_MANUAL("--backend NAME, --loader-threads N, --image-size N"),
 
     "EXAMPLES\n"
     "    fathom classify run bird.jpg frog.jpg\n"
-    "    fathom classify run/best.safetensors *.jpg --top 1 --json\n",
+    "    fathom classify run/best.safetensors holidays --top 1 --json\n",
     NULL,
 };
 
@@ -57,7 +56,7 @@ static const char *const features_manual[] = {
     "    fathom features - what a trained net makes of pictures, for other programs\n"
     "\n"
     "SYNOPSIS\n"
-    "    fathom features CHECKPOINT IMAGE... -o FILE.npy [OPTIONS]\n"
+    "    fathom features CHECKPOINT IMAGE|FOLDER... -o FILE.npy [OPTIONS]\n"
     "    fathom features CHECKPOINT --data DIR -o FILE.npy [OPTIONS]\n"
     "\n"
     "DESCRIPTION\n"
@@ -77,8 +76,8 @@ static const char *const features_manual[] = {
     "                        from, without data.json\n"
     "    --part PART         of the dataset: test (if not given) or train\n"
     "    --strict            an image that cannot be decoded is a failure\n"
-    "    -b, --batch N       images at once; if not given as many as there are, to\n"
-    "                        16, of a dataset 32\n",
+    "    -b, --batch N       images at once; if not given as in `fathom help classify`,\n"
+    "                        of a dataset 32\n",
 
     SCORING_MANUAL("--backend NAME, --loader-threads N, --image-size N"),
 
@@ -102,8 +101,8 @@ static bool take_dataset(struct scoring *s, struct error *err)
             "%s: has no data.json beside it, which says what its classes are: name the dataset that it was "
             "trained on with --data",
             c->checkpoint);
-    TRY(dataset_open(c->options.data_path, &c->options.dataset, err) || error_prefix(err, "--data"));
-    const struct dataset_info *info = dataset_info(c->options.dataset);
+    TRY(dataset_open(c->options.data_path, &s->named, err) || error_prefix(err, "--data"));
+    const struct dataset_info *info = dataset_info(s->named);
     if (info->classes != s->checkpoint.spec.classes)
         return error_set(err, ERROR_INPUT, "--data: %s has %u classes; the net of %s has %u", c->options.data_path,
                          info->classes, c->checkpoint, s->checkpoint.spec.classes);
@@ -118,7 +117,7 @@ static bool take_dataset(struct scoring *s, struct error *err)
 static const char *class_name(const struct scoring *s, uint32_t class, char number[CLASS_NUMBER])
 {
     if (class < s->trained.classes) return s->trained.names[class];
-    const char *name = s->train.options.dataset ? dataset_class_name(s->train.options.dataset, class) : NULL;
+    const char *name = s->named ? dataset_class_name(s->named, class) : NULL;
     if (name) return name;
     snprintf(number, CLASS_NUMBER, "class %" PRIu32, class);
     return number;
@@ -142,6 +141,13 @@ static uint32_t take_best(float *probabilities, uint32_t classes, double *probab
     *probability = (double)probabilities[best];
     probabilities[best] = -1;
     return best;
+}
+
+static uint64_t picture_count(const struct scoring *s) { return dataset_info(s->train.options.dataset)->test_images; }
+
+static const char *picture_path(const struct scoring *s, uint64_t picture)
+{
+    return dataset_picture_path(s->train.options.dataset, picture);
 }
 
 static void print_picture(const struct scoring *s, const char *path, float *probabilities)
@@ -174,31 +180,43 @@ static json_t *picture_json(const struct scoring *s, const char *path, float *pr
     return json_pack("{s:o, s:o}", "image", json_text(path), "classes", list);
 }
 
-static bool print_json(const struct scoring *s, const char *const *paths, size_t count, float *probabilities,
-                       struct error *err)
+static bool print_json(const struct scoring *s, float *probabilities, struct error *err)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < count; i++)
-        json_array_append_new(list, picture_json(s, paths[i], probabilities + i * s->checkpoint.spec.classes));
+    for (uint64_t i = 0; i < picture_count(s); i++)
+        json_array_append_new(list,
+                              picture_json(s, picture_path(s, i), probabilities + i * s->checkpoint.spec.classes));
     json_t *object = json_pack("{s:s, s:o, s:o, s:s?, s:o}", "model", s->checkpoint.spec.name, "checkpoint",
                                json_text(s->train.checkpoint), "step", scoring_step(s), "scale",
                                s->guessed_scale ? "imagenet" : NULL, "images", list);
     return json_print(object, 6, stdout, err);
 }
 
-static void print_pictures(const struct scoring *s, const char *const *paths, size_t count, float *probabilities)
+static void print_pictures(const struct scoring *s, float *probabilities)
 {
-    for (size_t i = 0; i < count; i++) print_picture(s, paths[i], probabilities + i * s->checkpoint.spec.classes);
+    for (uint64_t i = 0; i < picture_count(s); i++)
+        print_picture(s, picture_path(s, i), probabilities + i * s->checkpoint.spec.classes);
     say_scale(s);
 }
 
-/* The plan for so many pictures, on one device. */
-static bool plan_pictures(struct scoring *s, const char *checkpoint, size_t pictures, struct error *err)
+/* How many images go together where nobody says: of small ones many, as a batch of them is soon computed. */
+static uint64_t choose_batch(const struct scoring *s)
+{
+    uint64_t most = data_cuts_views((uint32_t)s->train.flags.image_size) ? 16 : 128;
+    uint64_t views = s->crops > 1 ? picture_count(s) * s->crops : picture_count(s);
+    return views < most ? views : most;
+}
+
+/* The pictures that words name become the dataset; the plan for them is for one device. */
+static bool plan_pictures(struct scoring *s, const char *checkpoint, const char *const *words, size_t count,
+                          struct error *err)
 {
     struct train_command *c = &s->train;
     TRY(scoring_open(s, checkpoint, err) && take_dataset(s, err));
-    if (c->flags.batch == 0) c->flags.batch = pictures < 16 ? pictures : 16;
-    c->flags.decode_otherwise = DATA_DECODE_BYTES;
+    TRY(dataset_of_pictures(words, count, &c->options.dataset, err));
+    dataset_normalise_by(c->options.dataset, s->trained.mean, s->trained.deviation);
+    TRY(train_command_measure(c, (uint32_t)c->flags.image_size, true, err));
+    if (c->flags.batch == 0) c->flags.batch = choose_batch(s);
     TRY(scoring_plan(s, err));
     if (s->plan->device_count == 1) return true;
     return error_set(err, ERROR_INPUT, "--gpus: found %zu devices; pictures are looked at on one",
@@ -208,18 +226,18 @@ static bool plan_pictures(struct scoring *s, const char *checkpoint, size_t pict
 static bool classify(struct scoring *s, const char *const *words, size_t count, struct error *err)
 {
     struct train_command *c = &s->train;
-    size_t pictures = count - 1;
     if (count < 2)
         return error_set(err, ERROR_INPUT, "a checkpoint and images are wanted: fathom classify CHECKPOINT IMAGE...");
-    TRY(plan_pictures(s, words[0], pictures, err));
+    TRY(plan_pictures(s, words[0], words + 1, count - 1, err));
+    uint64_t pictures = picture_count(s);
     float *probabilities = mem_zalloc(MEM_GENERAL, pictures, s->checkpoint.spec.classes * sizeof *probabilities);
     if (!probabilities)
         return error_memory(err, pictures * s->checkpoint.spec.classes * sizeof(float), "probabilities");
-    bool ok = score_pictures(s->plan, c->runs_on, &c->options, &s->trained, words + 1, pictures, probabilities, err);
+    bool ok = score_pictures(s->plan, c->runs_on, &c->options, probabilities, err);
     if (ok && s->json)
-        ok = print_json(s, words + 1, pictures, probabilities, err);
+        ok = print_json(s, probabilities, err);
     else if (ok)
-        print_pictures(s, words + 1, pictures, probabilities);
+        print_pictures(s, probabilities);
     mem_free(probabilities);
     return ok;
 }
@@ -236,14 +254,14 @@ static bool parse_part(const struct scoring *s, bool *train, struct error *err)
 }
 
 /* No file that is read may be replaced; there may be many. */
-static bool check_files(const struct scoring *s, const char *const *pictures, size_t count, struct error *err)
+static bool check_files(const struct scoring *s, uint64_t count, struct error *err)
 {
     char labels[FEATURES_PATH], names[FEATURES_PATH + 8];
     TRY(features_labels_path(s->output, labels, err));
     snprintf(names, sizeof names, "%s.txt", s->output);
-    for (size_t i = 0; i <= count; i++) {
+    for (uint64_t i = 0; i <= count; i++) {
         struct outputs outputs = {0};
-        TRY(outputs_reads(&outputs, "fathom features", i < count ? pictures[i] : s->train.checkpoint, err));
+        TRY(outputs_reads(&outputs, "fathom features", i < count ? picture_path(s, i) : s->train.checkpoint, err));
         TRY(outputs_writes(&outputs, "--output", s->output, err) && outputs_writes(&outputs, "--output", names, err));
         if (count == 0) TRY(outputs_writes(&outputs, "--output", labels, err));
     }
@@ -266,15 +284,13 @@ static bool dataset_features(struct scoring *s, const char *checkpoint, struct e
     struct train_command *c = &s->train;
     bool train;
     TRY(parse_part(s, &train, err) && check_output(s, err) && scoring_open(s, checkpoint, err) &&
-        check_files(s, NULL, 0, err));
-    TRY(train_command_data(c, (uint32_t)c->flags.image_size, err));
+        check_files(s, 0, err) && scoring_data(s, !train, err));
     const struct dataset_info *info = dataset_info(c->options.dataset);
     uint64_t images = train ? info->train_images : info->test_images;
     if (images == 0)
         return error_set(err, ERROR_INPUT, "%s: has no test images; --part train takes the others",
                          c->options.data_path);
     if (!c->strict) TRY((c->options.broken = broken_images_create(err)) != NULL);
-    if (s->known) dataset_normalise_by(c->options.dataset, s->trained.mean, s->trained.deviation);
     if (c->flags.batch == 0) c->flags.batch = 32;
     TRY(scoring_plan(s, err));
     stop_catch();
@@ -285,11 +301,40 @@ static bool dataset_features(struct scoring *s, const char *checkpoint, struct e
     return true;
 }
 
-static bool features(struct scoring *s, const char *const *words, size_t count, struct error *err)
+/* The array, and the paths beside it. */
+static bool write_array(const struct scoring *s, const float *values, uint32_t columns, struct error *err)
+{
+    uint64_t pictures = picture_count(s);
+    const char **paths = mem_zalloc(MEM_GENERAL, pictures, sizeof *paths);
+    bool ok = paths || error_memory(err, pictures * sizeof *paths, "the pictures' paths");
+    for (uint64_t i = 0; ok && i < pictures; i++) paths[i] = picture_path(s, i);
+    ok = ok && npy_write(s->output, values, pictures, columns, paths, err);
+    mem_free(paths);
+    return ok;
+}
+
+static bool picture_features(struct scoring *s, const char *checkpoint, const char *const *words, size_t count,
+                             struct error *err)
 {
     struct train_command *c = &s->train;
-    size_t pictures = count - 1;
-    if (count == 0 || (count < 2 && !c->options.data_path))
+    TRY(plan_pictures(s, checkpoint, words, count, err) && check_files(s, picture_count(s), err));
+    uint64_t pictures = picture_count(s);
+    uint32_t columns = score_feature_count(s->plan);
+    float *values = mem_zalloc(MEM_GENERAL, pictures, columns * sizeof *values);
+    if (!values) return error_memory(err, pictures * columns * sizeof *values, "features");
+    bool ok = score_features(s->plan, c->runs_on, &c->options, values, err) && write_array(s, values, columns, err);
+    mem_free(values);
+    if (ok)
+        printf("%s: %" PRIu64 " x %u float32, %s of %s\n", PRINTABLE(s->output), pictures, columns,
+               s->checkpoint.spec.name, PRINTABLE(c->checkpoint));
+    if (ok) say_scale(s);
+    return ok;
+}
+
+static bool features(struct scoring *s, const char *const *words, size_t count, struct error *err)
+{
+    const char *data = s->train.options.data_path;
+    if (count == 0 || (count < 2 && !data))
         return error_set(err, ERROR_INPUT,
                          "a checkpoint and images, or a dataset (--data), are wanted: fathom features CHECKPOINT "
                          "IMAGE...");
@@ -297,27 +342,16 @@ static bool features(struct scoring *s, const char *const *words, size_t count, 
         return error_set(err, ERROR_INPUT, "--output: a file for the array is wanted, like -o features.npy");
     if (count < 2) return dataset_features(s, words[0], err);
     if (s->part) return error_set(err, ERROR_INPUT, "--part: found beside images; it is a part of --data alone");
-    TRY(plan_pictures(s, words[0], pictures, err) && check_files(s, words + 1, pictures, err));
-    uint32_t columns = score_feature_count(s->plan);
-    float *values = mem_zalloc(MEM_GENERAL, pictures, columns * sizeof *values);
-    if (!values) return error_memory(err, pictures * columns * sizeof *values, "features");
-    bool ok = score_features(s->plan, c->runs_on, &c->options, &s->trained, words + 1, pictures, values, err) &&
-              npy_write(s->output, values, pictures, columns, words + 1, err);
-    mem_free(values);
-    if (ok)
-        printf("%s: %zu x %u float32, %s of %s\n", PRINTABLE(s->output), pictures, columns, s->checkpoint.spec.name,
-               PRINTABLE(c->checkpoint));
-    if (ok) say_scale(s);
-    return ok;
+    return picture_features(s, words[0], words + 1, count - 1, err);
 }
 
 static int run_pictures(int argc, char **argv, struct scoring *s, const struct option_spec *specs, size_t spec_count,
                         bool (*go)(struct scoring *, const char *const *, size_t, struct error *), struct error *err)
 {
-    const char **words = mem_zalloc(MEM_GENERAL, MOST_PICTURES + 1, sizeof *words);
-    size_t count = 0;
-    bool ok = words || error_memory(err, MOST_PICTURES * sizeof *words, "the images' names");
-    if (ok && options_parse(argc, argv, specs, spec_count, words, MOST_PICTURES + 1, &count, err)) {
+    size_t most = (size_t)argc + 1, count = 0;
+    const char **words = mem_zalloc(MEM_GENERAL, most, sizeof *words);
+    bool ok = words || error_memory(err, most * sizeof *words, "the images' names");
+    if (ok && options_parse(argc, argv, specs, spec_count, words, most, &count, err)) {
         s->train.options.loader_threads = (uint32_t)s->train.loader_threads;
         s->train.options.stop = stop_flag();
         go(s, words, count, err);
@@ -335,6 +369,7 @@ static int run_classify(int argc, char **argv, struct error *err)
                                         {"crops", 0, OPTION_COUNT, &s.crops, 1, 1e3},
                                         {"resize", 0, OPTION_COUNT, &s.resize, 1, 1 << 15},
                                         {"json", 0, OPTION_FLAG, &s.json, 0, 0},
+                                        {"loader-threads", 0, OPTION_COUNT, &c->loader_threads, 1, 256},
                                         {"data", 0, OPTION_TEXT, &c->options.data_path, 0, 0},
                                         SCORING_SPECS(s)};
     return run_pictures(argc, argv, &s, specs, sizeof specs / sizeof specs[0], classify, err);

@@ -112,10 +112,13 @@ static bool tell_progress(void *context, uint64_t done, uint64_t total)
     meter->told_ns = now;
     double seconds = (double)(now - meter->started_ns) / 1e9;
     double rate = (double)done / (seconds > 0 ? seconds : 1);
-    fprintf(stderr, "%s%s: %s of %s images, %.0f images/s, %s left%s", meter->terminal ? "\r" : "", meter->doing,
-            units_format_count(done, text[0]), units_format_count(total, text[1]), rate,
-            done ? units_format_seconds((double)(total - done) / rate, text[2]) : "an unknown time",
-            meter->terminal ? "\033[K" : "\n");
+    fprintf(stderr, "%s%s: %s of %s images, %s images/s", meter->terminal ? "\r" : "", meter->doing,
+            units_format_count(done, text[0]), units_format_count(total, text[1]),
+            units_format_count((uint64_t)rate, text[2]));
+    if (done < total)
+        fprintf(stderr, ", %s left",
+                done ? units_format_seconds((double)(total - done) / rate, text[0]) : "an unknown time");
+    fputs(meter->terminal ? "\033[K" : "\n", stderr);
     return !*stop_flag();
 }
 

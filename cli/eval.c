@@ -235,9 +235,8 @@ static bool eval(struct scoring *s, const char *checkpoint, const char *data, st
     c->options.evaluate_images = s->images;
     c->options.stop = stop_flag();
     TRY(scoring_open(s, checkpoint, err));
-    TRY(train_command_data(c, (uint32_t)c->flags.image_size, err) && check_classes(s, data, err));
+    TRY(scoring_data(s, true, err) && check_classes(s, data, err));
     if (!c->strict) TRY((c->options.broken = broken_images_create(err)) != NULL);
-    if (s->known) dataset_normalise_by(c->options.dataset, s->trained.mean, s->trained.deviation);
     TRY(s->scales ? eval_scales(s, data, err) : eval_crops(s, data, err));
     if (!s->json) progress_broken(c->options.broken);
     return true;

@@ -59,6 +59,16 @@ bool scoring_open(struct scoring *s, const char *word, struct error *err)
            choose_crops(s, err);
 }
 
+bool scoring_data(struct scoring *s, bool tests_alone, struct error *err)
+{
+    struct train_command *c = &s->train;
+    const char *path = c->options.data_path;
+    bool ok = s->known ? dataset_open_scaled(path, s->trained.mean, s->trained.deviation, &c->options.dataset, err)
+                       : dataset_open(path, &c->options.dataset, err);
+    if (!ok) return error_prefix(err, "--data");
+    return train_command_measure(c, (uint32_t)c->flags.image_size, tests_alone, err);
+}
+
 bool scoring_plan(struct scoring *s, struct error *err)
 {
     struct train_command *c = &s->train;
@@ -71,6 +81,7 @@ bool scoring_plan(struct scoring *s, struct error *err)
 void scoring_finish(struct scoring *s)
 {
     dataset_close(s->train.options.dataset);
+    dataset_close(s->named);
     broken_images_destroy(s->train.options.broken);
     trained_on_finish(&s->trained);
     plan_destroy(s->plan);

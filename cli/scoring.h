@@ -5,6 +5,7 @@
 #include "json.h"
 #include "score.h"
 #include "train_command.h"
+#include "trained_on.h"
 
 struct scoring {
     struct train_command train;
@@ -18,6 +19,7 @@ struct scoring {
     bool known; /* what it was trained on */
     bool guessed_scale; /* ImageNet's, of weights that do not say */
     struct plan *plan;
+    struct dataset *named; /* of classify and features: what --data names, whose classes and scale count */
     char numbers[MODEL_NUMBERS][32]; /* of the model's form, as flags have them */
 };
 
@@ -38,6 +40,9 @@ struct scoring {
 
 /* The checkpoint that a word names, with what it was trained on; the model's form and the crops go into s->train. */
 bool scoring_open(struct scoring *s, const char *word, struct error *err);
+/* Opens the dataset of options.data_path, of which test images alone may be wanted, and whose images are normalised as those were that the net was trained on, where that
+ * is known. */
+bool scoring_data(struct scoring *s, bool tests_alone, struct error *err);
 /* s->plan, and what runs it. */
 bool scoring_plan(struct scoring *s, struct error *err);
 void scoring_finish(struct scoring *s);

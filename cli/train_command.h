@@ -89,6 +89,8 @@ struct plan *train_command_plan(struct train_command *c, struct error *err);
 struct plan *train_command_replan(struct train_command *c, const struct plan *plan, const bool *gone, struct error *err);
 /* Opens c->options.dataset and finds what decoding it takes at that size; nothing more where that is done. */
 bool train_command_data(struct train_command *c, uint32_t image_size, struct error *err);
+/* The second half of that, of a dataset that is open; of its test images alone where no others are read. */
+bool train_command_measure(struct train_command *c, uint32_t image_size, bool tests_alone, struct error *err);
 /* Reads what --engines FILE carries for the trainer into c->carried, where there is such a file; the caller ends it. */
 bool train_command_carried(struct train_command *c, struct error *err);
 /* Finds c->runs_on: what the plan is for or --backend names, when it can run the plan here as the flags say. */

@@ -131,7 +131,12 @@ bool train_command_data(struct train_command *c, uint32_t image_size, struct err
 {
     if (c->options.dataset) return true;
     TRY(dataset_open(c->options.data_path, &c->options.dataset, err) || error_prefix(err, "--data"));
-    const struct dataset_views views = {image_size, c->options.shorter_side, c->options.area_crops};
+    return train_command_measure(c, image_size, false, err);
+}
+
+bool train_command_measure(struct train_command *c, uint32_t image_size, bool tests_alone, struct error *err)
+{
+    const struct dataset_views views = {image_size, c->options.shorter_side, c->options.area_crops, tests_alone};
     return dataset_measure(c->options.dataset, &views, NULL, NULL, &c->decoding, err);
 }
 

@@ -39,6 +39,15 @@ struct dataset_info {
  * only listed (a damaged one is found when it is decoded, or by dataset_check); mean and deviation are those of up to
  * 8,192 of them. The caller closes the dataset. */
 bool dataset_open(const char *path, struct dataset **dataset, struct error *err);
+/* The same with figures of others: no picture is decoded. */
+bool dataset_open_scaled(const char *path, const float mean[3], const float deviation[3], struct dataset **dataset,
+                         struct error *err);
+/* Pictures that are named one by one, or by folders, whose pictures are taken with those of the folders in them, in the
+ * order of names: test images of no class, whose labels are -1. ERROR_INPUT where a folder cannot be read or holds no
+ * picture; whether a file is one is seen when it is decoded. To be normalised by dataset_normalise_by. */
+bool dataset_of_pictures(const char *const *paths, size_t count, struct dataset **dataset, struct error *err);
+/* The path of one of them; borrowed from the dataset. */
+const char *dataset_picture_path(const struct dataset *pictures, uint64_t image);
 void dataset_close(struct dataset *dataset);
 /* How many classes a dataset names, without opening it: no image is looked at. */
 bool dataset_count_classes(const char *path, uint32_t *classes, struct error *err);
@@ -141,11 +150,6 @@ uint64_t loader_waited_ns(const struct loader *loader);
 /* How many threads a loader of these options takes. */
 uint32_t loader_threads(const struct dataset *dataset, uint32_t asked);
 
-/* A crop of a picture as a test sees it, 0 the middle, without any dataset: image_size x image_size x 3 bytes, not normalised.
- * ERROR_INPUT names the file. */
-bool data_read_picture(const char *path, uint32_t image_size, uint32_t shorter_side, uint32_t crop, uint8_t *out,
-                       struct error *err);
-
 /* ---- What decoding takes ---- */
 
 struct dataset_decoding {
@@ -160,6 +164,7 @@ struct dataset_views {
     uint32_t image_size;
     uint32_t shorter_side; /* of tests, or 0 */
     bool area_crops;       /* of training */
+    bool tests_alone;      /* no training picture is looked at */
 };
 
 /* Reads the pictures' headers, of very many those of 262,144 that are spread evenly; pictures that cannot be read are left

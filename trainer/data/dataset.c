@@ -79,8 +79,7 @@ static bool open_as_found(struct dataset *dataset, struct error *err)
     return dataset->info.format == DATA_FOLDERS ? folders_open(dataset, err) : cifar_open(dataset, err);
 }
 
-/* An open dataset in which nothing has been looked at, or NULL. */
-static struct dataset *create(const char *path, struct error *err)
+struct dataset *dataset_create(const char *path, struct error *err)
 {
     struct dataset *made = mem_zalloc(MEM_INPUT, 1, sizeof *made);
     if (made) made->path = mem_strdup(MEM_INPUT, path);
@@ -99,12 +98,14 @@ static bool check_folder(const char *path, struct error *err)
     return true;
 }
 
-bool dataset_open(const char *path, struct dataset **dataset, struct error *err)
+/* Mean and deviation of folders of pictures are taken where they are wanted. */
+static bool open_dataset(const char *path, bool sample, struct dataset **dataset, struct error *err)
 {
     TRY(check_folder(path, err));
-    struct dataset *made = create(path, err);
+    struct dataset *made = dataset_create(path, err);
     if (!made) return false;
     bool ok = find_format(made, err) && open_as_found(made, err);
+    if (ok && sample && made->folders) ok = folders_sample(made, err);
     if (ok)
         *dataset = made;
     else
@@ -112,10 +113,23 @@ bool dataset_open(const char *path, struct dataset **dataset, struct error *err)
     return ok;
 }
 
+bool dataset_open(const char *path, struct dataset **dataset, struct error *err)
+{
+    return open_dataset(path, true, dataset, err);
+}
+
+bool dataset_open_scaled(const char *path, const float mean[3], const float deviation[3], struct dataset **dataset,
+                         struct error *err)
+{
+    TRY(open_dataset(path, false, dataset, err));
+    dataset_normalise_by(*dataset, mean, deviation);
+    return true;
+}
+
 bool dataset_count_classes(const char *path, uint32_t *classes, struct error *err)
 {
     TRY(check_folder(path, err));
-    struct dataset *made = create(path, err);
+    struct dataset *made = dataset_create(path, err);
     if (!made) return false;
     bool ok = find_format(made, err) &&
               (made->info.format == DATA_FOLDERS ? folders_name_classes(made, err) : cifar_name_classes(made, err));

@@ -64,6 +64,10 @@ void dataset_set_statistics(struct dataset_info *info, uint64_t pixels, const ui
 /* Both fill the dataset, whose path is set; on failure what was filled is ended by dataset_close. */
 bool cifar_open(struct dataset *dataset, struct error *err);
 bool folders_open(struct dataset *dataset, struct error *err);
+/* What folders_open leaves out: mean and deviation of the training pictures, of which up to 8,192 are decoded. */
+bool folders_sample(struct dataset *dataset, struct error *err);
+/* A dataset in which nothing has been looked at, or NULL. */
+struct dataset *dataset_create(const char *path, struct error *err);
 /* The part of both that finds names and info.classes, without a look at any image. */
 bool cifar_name_classes(struct dataset *dataset, struct error *err);
 bool folders_name_classes(struct dataset *dataset, struct error *err);
@@ -82,7 +86,8 @@ bool cifar_read(const struct dataset *dataset, enum dataset_part part, uint64_t 
 #define CIFAR_FILE_NAME 32
 void cifar_file_name(uint32_t file, char name[CIFAR_FILE_NAME]);
 
-/* The path and label of image `index`. */
+/* The path and label of image `index`: FOLDERS_NO_LABEL of a dataset without classes. */
+#define FOLDERS_NO_LABEL UINT32_MAX
 bool folders_find(const struct dataset *dataset, enum dataset_part part, uint64_t index, char path[DATASET_PATH],
                   uint32_t *label, struct error *err);
 

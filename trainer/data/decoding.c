@@ -24,7 +24,8 @@
 struct measuring {
     const struct dataset *dataset;
     struct dataset_views views;
-    uint64_t pictures;
+    uint64_t train, tests; /* pictures that there are */
+    uint64_t pictures;     /* of them, that are looked at */
     struct image_decoder *decoders[MOST_THREADS];
     pthread_mutex_t lock; /* over what follows */
     struct dataset_decoding *decoding;
@@ -33,11 +34,10 @@ struct measuring {
 /* Picture `index` of those that are looked at. */
 static bool find_picture(const struct measuring *m, uint64_t index, char path[DATASET_PATH], struct error *err)
 {
-    uint64_t train = m->dataset->info.train_images, all = train + m->dataset->info.test_images;
-    uint64_t image = index * all / m->pictures;
+    uint64_t image = index * (m->train + m->tests) / m->pictures;
     uint32_t label;
-    return image < train ? folders_find(m->dataset, DATASET_TRAIN, image, path, &label, err)
-                         : folders_find(m->dataset, DATASET_TEST, image - train, path, &label, err);
+    return image < m->train ? folders_find(m->dataset, DATASET_TRAIN, image, path, &label, err)
+                            : folders_find(m->dataset, DATASET_TEST, image - m->train, path, &label, err);
 }
 
 /* The more of that and what is taken by views of this side, which may be longer the other way. */
@@ -105,9 +105,12 @@ bool dataset_measure(const struct dataset *dataset, const struct dataset_views *
 {
     *decoding = (struct dataset_decoding){.image_size = views->image_size};
     if (!dataset->folders) return true;
-    uint64_t pictures = dataset->info.train_images + dataset->info.test_images;
+    uint64_t train = views->tests_alone ? 0 : dataset->info.train_images, tests = dataset->info.test_images;
+    uint64_t pictures = train + tests;
     struct measuring m = {.dataset = dataset,
                           .views = *views,
+                          .train = train,
+                          .tests = tests,
                           .pictures = pictures < MOST_LOOKED_AT ? pictures : MOST_LOOKED_AT,
                           .decoding = decoding};
     struct decode_memory *memory = decode_memory_create(DECODE_MOST_BYTES, err);

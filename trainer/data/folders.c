@@ -1,17 +1,13 @@
 #define _GNU_SOURCE
 #include "dataset.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "decode_memory.h"
+#include "folder_names.h"
 #include "image.h"
 #include "mem.h"
 #include "printable.h"
@@ -25,118 +21,26 @@
 #define SAMPLE_LEAST  512u
 #define SAMPLE_MOST   8192u
 
-/* ---- Lists of names ---- */
-
-struct name_list {
-    char *bytes; /* each name with its NUL */
-    uint64_t *offsets;
-    size_t used, byte_capacity, count, offset_capacity;
-};
-
-static bool add_name(struct name_list *list, const char *name, struct error *err)
-{
-    size_t length = strlen(name) + 1;
-    void *bytes = list->bytes, *offsets = list->offsets;
-    bool ok = mem_grow(MEM_INPUT, &bytes, &list->byte_capacity, list->used + length, 1) &&
-              mem_grow(MEM_INPUT, &offsets, &list->offset_capacity, list->count + 1, sizeof *list->offsets);
-    list->bytes = bytes;
-    list->offsets = offsets;
-    if (!ok) return error_memory(err, list->used + length, "file names");
-    memcpy(list->bytes + list->used, name, length);
-    list->offsets[list->count++] = list->used;
-    list->used += length;
-    return true;
-}
-
-static int compare_names(const void *a, const void *b, void *bytes)
-{
-    return strcmp((const char *)bytes + *(const uint64_t *)a, (const char *)bytes + *(const uint64_t *)b);
-}
-
-static void sort_names(struct name_list *list, size_t from)
-{
-    if (list->count - from < 2) return; /* there may be no array yet */
-    qsort_r(list->offsets + from, list->count - from, sizeof *list->offsets, compare_names, list->bytes);
-}
-
-static void finish_names(struct name_list *list)
-{
-    mem_free(list->bytes);
-    mem_free(list->offsets);
-}
-
-static const char *name_at(const struct name_list *list, size_t index) { return list->bytes + list->offsets[index]; }
-
-/* ---- Reading folders ---- */
-
-/* What a folder holds besides what was looked for, for the sentence that says so. */
-struct others {
-    uint64_t count;
-    char sample[NAME_MAX + 1];
-};
-
-static bool is_folder(int folder, const struct dirent *entry)
-{
-    struct stat info;
-    if (entry->d_type == DT_DIR) return true;
-    if (entry->d_type != DT_LNK && entry->d_type != DT_UNKNOWN) return false;
-    return fstatat(folder, entry->d_name, &info, 0) == 0 && S_ISDIR(info.st_mode);
-}
-
-static bool take_entry(DIR *stream, const struct dirent *entry, bool folders, struct name_list *list,
-                       struct others *others, struct error *err)
-{
-    if (entry->d_name[0] == '.') return true;
-    bool folder = is_folder(dirfd(stream), entry);
-    if (folder == folders && (folder || image_names_one(entry->d_name))) return add_name(list, entry->d_name, err);
-    if (others->count++ == 0) snprintf(others->sample, sizeof others->sample, "%s", entry->d_name);
-    return true;
-}
-
-/* Appends the names of the folders, or of the JPEGs, in a folder, sorted. Hidden ones are left out. */
-static bool list_folder(const char *path, bool folders, struct name_list *list, struct others *others,
-                        struct error *err)
-{
-    size_t from = list->count;
-    *others = (struct others){0};
-    DIR *stream = opendir(path);
-    if (!stream) return error_errno(err, ERROR_INPUT, errno, "%s: the folder cannot be opened", path);
-    bool ok = true;
-    const struct dirent *entry;
-    while (ok && (errno = 0, entry = readdir(stream))) ok = take_entry(stream, entry, folders, list, others, err);
-    if (ok && errno) ok = error_errno(err, ERROR_INPUT, errno, "%s: the folder cannot be read", path);
-    closedir(stream);
-    if (ok) sort_names(list, from);
-    return ok;
-}
-
-static bool refuse_empty(const char *path, const char *wanted, const struct others *others, struct error *err)
-{
-    if (others->count == 0) return error_set(err, ERROR_INPUT, "%s: is empty; %s are wanted in it", path, wanted);
-    return error_set(err, ERROR_INPUT, "%s: holds no %s, but %" PRIu64 " other %s such as '%s'", path, wanted,
-                     others->count, others->count == 1 ? "entry" : "entries", PRINTABLE_CUT(others->sample, 200));
-}
-
 /* ---- Classes ---- */
 
-static bool list_classes(const char *path, struct name_list *list, struct error *err)
+static bool list_classes(const char *path, struct folder_names *list, struct error *err)
 {
-    struct others others;
-    TRY(list_folder(path, true, list, &others, err));
-    if (list->count == 0) return refuse_empty(path, "folders of classes", &others, err);
+    struct folder_others others;
+    TRY(folder_names_list(path, true, list, &others, err));
+    if (list->count == 0) return folder_refuse_empty(path, "folders of classes", &others, err);
     for (size_t i = 0; i < list->count; i++)
-        if (strpbrk(name_at(list, i), "\r\n"))
+        if (strpbrk(folder_names_at(list, i), "\r\n"))
             return error_set(err, ERROR_INPUT, "%s: the name of a class's folder has a line's end in it", path);
     return true;
 }
 
 static bool take_classes(struct dataset *dataset, const char *path, struct error *err)
 {
-    struct name_list list = {0};
+    struct folder_names list = {0};
     struct text lines = {0};
     bool ok = list_classes(path, &list, err);
-    for (size_t i = 0; ok && i < list.count; i++) text_add(&lines, "%s\n", name_at(&list, i));
-    finish_names(&list);
+    for (size_t i = 0; ok && i < list.count; i++) text_add(&lines, "%s\n", folder_names_at(&list, i));
+    folder_names_finish(&list);
     if (ok && lines.failed) ok = error_memory(err, lines.length, "class names");
     if (ok) return dataset_take_names(dataset, lines.bytes, MOST_CLASSES, path, err);
     text_finish(&lines);
@@ -148,36 +52,36 @@ static int compare_class(const void *key, const void *element) { return strcmp(k
 /* The test part's classes are some of the training part's; true in present[] for each. */
 static bool match_classes(const struct dataset *dataset, const char *path, bool *present, struct error *err)
 {
-    struct name_list list = {0};
+    struct folder_names list = {0};
     bool ok = list_classes(path, &list, err);
     for (size_t i = 0; ok && i < list.count; i++) {
-        char **found =
-            bsearch(name_at(&list, i), dataset->names, dataset->info.classes, sizeof *dataset->names, compare_class);
+        char **found = bsearch(folder_names_at(&list, i), dataset->names, dataset->info.classes, sizeof *dataset->names,
+                               compare_class);
         if (found)
             present[found - dataset->names] = true;
         else
             ok = error_set(err, ERROR_INPUT, "%s: has a class '%s' that the training set has not", path,
-                           PRINTABLE_CUT(name_at(&list, i), 200));
+                           PRINTABLE_CUT(folder_names_at(&list, i), 200));
     }
-    finish_names(&list);
+    folder_names_finish(&list);
     return ok;
 }
 
 /* ---- One part ---- */
 
-static bool list_class(const struct dataset *dataset, const char *path, uint32_t label, struct name_list *names,
+static bool list_class(const struct dataset *dataset, const char *path, uint32_t label, struct folder_names *names,
                        struct error *err)
 {
     char folder[DATASET_PATH];
-    struct others others;
+    struct folder_others others;
     size_t before = names->count;
     TRY(dataset_join(folder, path, dataset->names[label], err));
-    TRY(list_folder(folder, false, names, &others, err));
-    return names->count > before ? true : refuse_empty(folder, image_kinds(), &others, err);
+    TRY(folder_names_list(folder, false, names, &others, err));
+    return names->count > before ? true : folder_refuse_empty(folder, image_kinds(), &others, err);
 }
 
 /* Of a class's pictures, from number `first` on: those of one part. */
-static void keep_part(struct name_list *names, size_t first, enum dataset_part part)
+static void keep_part(struct folder_names *names, size_t first, enum dataset_part part)
 {
     size_t kept = first;
     for (size_t i = first; i < names->count; i++) {
@@ -192,7 +96,7 @@ static bool list_part(struct dataset *dataset, enum dataset_part part, const cha
                       struct error *err)
 {
     struct folder_list *list = &dataset->folders->lists[part];
-    struct name_list names = {0};
+    struct folder_names names = {0};
     bool ok = true;
     list->class_first = mem_zalloc(MEM_INPUT, dataset->info.classes + 1, sizeof *list->class_first);
     if (!list->class_first) return error_memory(err, dataset->info.classes * sizeof(uint64_t), "a dataset");
@@ -239,11 +143,11 @@ static bool open_train(struct dataset *dataset, struct error *err)
 
 static bool has_folders(const char *path, bool *has, struct error *err)
 {
-    struct name_list list = {0};
-    struct others others;
-    bool ok = list_folder(path, true, &list, &others, err);
+    struct folder_names list = {0};
+    struct folder_others others;
+    bool ok = folder_names_list(path, true, &list, &others, err);
     *has = list.count > 0;
-    finish_names(&list);
+    folder_names_finish(&list);
     return ok;
 }
 
@@ -360,7 +264,7 @@ static bool sample_with(struct dataset *dataset, struct sample *sample, struct d
     return ok;
 }
 
-static bool sample_pictures(struct dataset *dataset, struct error *err)
+bool folders_sample(struct dataset *dataset, struct error *err)
 {
     struct sample sample = {.pixels = mem_alloc(MEM_INPUT, SAMPLE_SIDE * SAMPLE_SIDE, 3)};
     if (!sample.pixels) return error_memory(err, SAMPLE_SIDE * SAMPLE_SIDE * 3, "sampling pictures");
@@ -375,23 +279,23 @@ static bool sample_pictures(struct dataset *dataset, struct error *err)
 
 static bool has_pictures(const char *path, const char *class)
 {
-    struct name_list list = {0};
-    struct others others;
+    struct folder_names list = {0};
+    struct folder_others others;
     char folder[DATASET_PATH];
-    bool has = dataset_join(folder, path, class, NULL) && list_folder(folder, false, &list, &others, NULL);
+    bool has = dataset_join(folder, path, class, NULL) && folder_names_list(folder, false, &list, &others, NULL);
     has = has && list.count > 0;
-    finish_names(&list);
+    folder_names_finish(&list);
     return has;
 }
 
 bool folders_hold_classes(const char *path)
 {
-    struct name_list list = {0};
-    struct others others;
+    struct folder_names list = {0};
+    struct folder_others others;
     bool holds = false;
-    bool listed = list_folder(path, true, &list, &others, NULL) && list.count > 1;
-    for (size_t i = 0; listed && i < list.count && !holds; i++) holds = has_pictures(path, name_at(&list, i));
-    finish_names(&list);
+    bool listed = folder_names_list(path, true, &list, &others, NULL) && list.count > 1;
+    for (size_t i = 0; listed && i < list.count && !holds; i++) holds = has_pictures(path, folder_names_at(&list, i));
+    folder_names_finish(&list);
     return holds;
 }
 
@@ -399,9 +303,7 @@ bool folders_open(struct dataset *dataset, struct error *err)
 {
     dataset->folders = mem_zalloc(MEM_INPUT, 1, sizeof *dataset->folders);
     if (!dataset->folders) return error_memory(err, sizeof *dataset->folders, "a dataset");
-    TRY(open_train(dataset, err));
-    TRY(open_test(dataset, err));
-    return sample_pictures(dataset, err);
+    return open_train(dataset, err) && open_test(dataset, err);
 }
 
 void folders_close(struct folders *folders)
@@ -415,10 +317,21 @@ void folders_close(struct folders *folders)
     mem_free(folders);
 }
 
+/* Of pictures without classes the names are whole paths. */
+static bool take_path(const struct folder_list *list, uint64_t index, char path[DATASET_PATH], uint32_t *label,
+                      struct error *err)
+{
+    const char *name = list->names + list->name_offsets[index];
+    *label = FOLDERS_NO_LABEL;
+    if (snprintf(path, DATASET_PATH, "%s", name) < DATASET_PATH) return true;
+    return error_set(err, ERROR_INPUT, "%s: the path is too long", PRINTABLE_CUT(name, 200));
+}
+
 bool folders_find(const struct dataset *dataset, enum dataset_part part, uint64_t index, char path[DATASET_PATH],
                   uint32_t *label, struct error *err)
 {
     const struct folder_list *list = &dataset->folders->lists[part];
+    if (dataset->info.classes == 0) return take_path(list, index, path, label, err);
     uint32_t low = 0, high = dataset->info.classes; /* class_first[low] <= index < class_first[high] */
     while (high - low > 1) {
         uint32_t middle = low + (high - low) / 2;

@@ -2,7 +2,6 @@
 
 #include <math.h>
 
-#include "decode_memory.h"
 #include "image.h"
 #include "mem.h"
 
@@ -111,7 +110,7 @@ static bool decode_picture(struct picture_reader *reader, struct picture_choice 
         view.flip = false;
     }
     TRY(image_decode(reader->decoder, view, reader->size, out, err));
-    *label = (int32_t)found;
+    *label = found == FOLDERS_NO_LABEL ? -1 : (int32_t)found;
     return true;
 }
 
@@ -163,26 +162,4 @@ bool picture_load_bytes(struct picture_reader *reader, struct picture_choice cho
     TRY(read_pixels(reader, choice, out, &shift->flip, label, err));
     if (reader->augment && reader->shifts) *shift = choose_shift(reader, choice);
     return true;
-}
-
-static bool read_crop(struct decode_memory *memory, const char *path, uint32_t size, double margin, uint32_t crop,
-                      uint8_t *out, struct error *err)
-{
-    uint32_t width, height;
-    struct image_decoder *decoder = image_decoder_create(memory, err);
-    if (!decoder) return false;
-    bool ok = image_open(decoder, path, &width, &height, err) &&
-              image_decode(decoder, augment_crop_view(width, height, margin, crop), size, out, err);
-    image_decoder_destroy(decoder);
-    return ok;
-}
-
-bool data_read_picture(const char *path, uint32_t image_size, uint32_t shorter_side, uint32_t crop, uint8_t *out,
-                       struct error *err)
-{
-    struct decode_memory *memory = decode_memory_create(DECODE_MOST_BYTES, err);
-    bool ok = memory && read_crop(memory, path, image_size, (double)shorter_side / image_size, crop, out, err);
-    decode_memory_destroy(memory);
-    if (!ok && err && err->kind == ERROR_FAILED) err->kind = ERROR_INPUT;
-    return ok;
 }

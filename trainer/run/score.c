@@ -54,68 +54,23 @@ bool score_dataset(const struct plan *plan, const struct backend *backend, const
 /* One batch of the plan's. */
 struct sight {
     struct training *run;
-    const struct trained_on *trained;
-    uint32_t batch, size;
-    uint32_t crops, shorter_side; /* of a picture */
-    size_t numbers;               /* of a picture */
-    uint8_t *pixels;              /* batch pictures */
-    float *images;                /* the same, normalised; NULL where the device does that */
-    int32_t *labels, *placements;
+    struct batch batch;
     bool features;    /* wanted instead of probabilities */
+    uint32_t crops;   /* of a picture */
     uint32_t columns; /* of an answer */
-    float *answers;   /* batch x columns */
+    float *rows;      /* of a batch, as the device gives them */
 };
-
-static bool make_sight(struct sight *sight, struct training *run, struct error *err)
-{
-    const struct graph *graph = run->plan->variants[run->plan->devices[0].variant].graph;
-    uint32_t batch = graph->options.batch, size = run->plan->spec.image_size;
-    size_t numbers = 3 * (size_t)size * size;
-    bool bytes = run_loads_bytes(run);
-    sight->run = run;
-    sight->batch = batch;
-    sight->size = size;
-    sight->crops = run->options->crops > 1 && !sight->features ? run->options->crops : 1;
-    sight->shorter_side = run->options->shorter_side;
-    if (sight->shorter_side == 0) sight->shorter_side = data_shorter_side(size, sight->crops);
-    sight->numbers = numbers;
-    sight->pixels = mem_zalloc(MEM_INPUT, batch, numbers);
-    sight->images = bytes ? NULL : mem_zalloc(MEM_INPUT, batch, numbers * sizeof(float));
-    sight->labels = mem_zalloc(MEM_INPUT, batch, sizeof(int32_t));
-    sight->placements = mem_zalloc(MEM_INPUT, batch, INPUT_PLACEMENT * sizeof(int32_t));
-    sight->columns = sight->features ? score_feature_count(run->plan) : run->plan->spec.classes;
-    sight->answers = mem_zalloc(MEM_INPUT, batch, sight->columns * sizeof(float));
-    if (sight->pixels && (bytes || sight->images) && sight->labels && sight->placements && sight->answers) return true;
-    return error_memory(err, batch * numbers, "pictures");
-}
-
-static void finish_sight(struct sight *sight)
-{
-    mem_free(sight->pixels);
-    mem_free(sight->images);
-    mem_free(sight->labels);
-    mem_free(sight->placements);
-    mem_free(sight->answers);
-}
-
-static void normalise(const struct sight *sight)
-{
-    const struct trained_on *t = sight->trained;
-    for (size_t i = 0; sight->images && i < sight->batch * sight->numbers; i++)
-        sight->images[i] = ((float)sight->pixels[i] / 255.0f - t->mean[i % 3]) / t->deviation[i % 3];
-}
 
 static bool look(void *context, uint32_t rank, struct error *err)
 {
     struct sight *sight = context;
-    struct executor *executor = sight->run->executors[rank];
+    struct training *run = sight->run;
+    struct executor *executor = run->executors[rank];
     struct metrics metrics;
-    struct step_input input = {.images = sight->images ? (const void *)sight->images : sight->pixels,
-                               .placements = sight->images ? NULL : sight->placements,
-                               .labels = sight->labels};
-    if (sight->features) return executor_features(executor, &sight->run->step, &input, sight->answers, err);
-    return executor_evaluate(executor, &sight->run->step, &input, &metrics, err) &&
-           executor_probabilities(executor, sight->answers, err);
+    struct step_input input = run_share(run, &sight->batch, 0);
+    if (sight->features) return executor_features(executor, &run->step, &input, sight->rows, err);
+    return executor_evaluate(executor, &run->step, &input, &metrics, err) &&
+           executor_probabilities(executor, sight->rows, err);
 }
 
 /* A picture's answer is the mean over its crops'. */
@@ -124,53 +79,64 @@ static void add_answer(const struct sight *sight, const float *crop, float *answ
     for (uint32_t k = 0; k < sight->columns; k++) answer[k] += crop[k] / (float)sight->crops;
 }
 
-/* The crops [first, first + count) of all pictures, at most a batch; what is left of the batch is what was there
- * before. */
-static bool look_at(struct sight *sight, const char *const *paths, size_t first, size_t count, float *answers,
-                    struct error *err)
+/* The next crops of all pictures, which are decoded while the device is at those before. */
+static bool look_at(struct sight *sight, struct loader *loader, float *answers, struct error *err)
 {
-    for (size_t i = 0; i < count; i++) {
-        size_t picture = (first + i) / sight->crops, crop = (first + i) % sight->crops;
-        TRY(data_read_picture(paths[picture], sight->size, sight->shorter_side, (uint32_t)crop,
-                              sight->pixels + i * sight->numbers, err));
+    if (!loader_next(loader, &sight->batch, err)) {
+        if (err && err->kind == ERROR_FAILED) err->kind = ERROR_INPUT; /* the command names the picture */
+        return false;
     }
-    normalise(sight);
     TRY(team_run(sight->run->team, look, sight, err));
-    for (size_t i = 0; i < count; i++)
-        add_answer(sight, sight->answers + i * sight->columns, answers + (first + i) / sight->crops * sight->columns);
+    for (uint32_t i = 0; i < sight->batch.count; i++)
+        add_answer(sight, sight->rows + (size_t)i * sight->columns,
+                   answers + (sight->batch.position + i) / sight->crops * sight->columns);
     return true;
 }
 
-static bool look_at_all(struct sight *sight, const char *const *paths, size_t count, float *answers, struct error *err)
+static bool look_at_all(struct sight *sight, float *answers, struct error *err)
 {
-    const struct trained_on *t = sight->trained;
-    memcpy(sight->run->step.mean, t->mean, sizeof t->mean);
-    memcpy(sight->run->step.deviation, t->deviation, sizeof t->deviation);
-    for (uint32_t i = 0; i < sight->batch; i++) sight->labels[i] = -1;
-    size_t views = count * sight->crops;
-    memset(answers, 0, count * sight->columns * sizeof *answers);
-    for (size_t done = 0; done < views; done += sight->batch)
-        TRY(look_at(sight, paths, done, views - done < sight->batch ? views - done : sight->batch, answers, err));
-    return true;
+    struct training *run = sight->run;
+    const struct train_options *o = run->options;
+    uint32_t batch = run_evaluated_before(run, 1);
+    uint64_t pictures = dataset_info(run->dataset)->test_images, views = pictures * sight->crops;
+    const struct loader_options options = {.batch = batch,
+                                           .image_size = run->plan->spec.image_size,
+                                           .as_bytes = run_loads_bytes(run),
+                                           .threads = o->loader_threads,
+                                           .decode_bytes = run_decode_bytes(run->plan),
+                                           .crops = sight->crops,
+                                           .shorter_side = o->shorter_side};
+    struct loader *loader;
+    sight->rows = mem_alloc(MEM_INPUT, batch, sight->columns * sizeof *sight->rows);
+    if (!sight->rows) return error_memory(err, (uint64_t)batch * sight->columns * sizeof *sight->rows, "answers");
+    memset(answers, 0, pictures * sight->columns * sizeof *answers);
+    run_set_normalisation(run);
+    TRY(loader_create(run->dataset, &options, &loader, err));
+    bool ok = true;
+    for (uint64_t done = 0; ok && done < views; done += batch) ok = look_at(sight, loader, answers, err);
+    loader_destroy(loader);
+    return ok;
 }
 
 static bool score(const struct plan *plan, const struct backend *backend, const struct train_options *options,
-                  struct sight *sight, const char *const *paths, size_t count, float *answers, struct error *err)
+                  struct sight *sight, float *answers, struct error *err)
 {
     struct training run = run_for_answers(plan, backend, options);
+    sight->run = &run;
+    sight->crops = options->crops > 1 && !sight->features ? options->crops : 1;
+    sight->columns = sight->features ? score_feature_count(plan) : plan->spec.classes;
     bool ok = run_take_devices(&run, err) && run_take_weights(&run, options->weights, err) &&
-              make_sight(sight, &run, err) && look_at_all(sight, paths, count, answers, err);
+              look_at_all(sight, answers, err);
     ok = run_end(&run, ok, err);
-    finish_sight(sight);
+    mem_free(sight->rows);
     return ok;
 }
 
 bool score_pictures(const struct plan *plan, const struct backend *backend, const struct train_options *options,
-                    const struct trained_on *trained, const char *const *paths, size_t count, float *probabilities,
-                    struct error *err)
+                    float *probabilities, struct error *err)
 {
-    struct sight sight = {.trained = trained};
-    return score(plan, backend, options, &sight, paths, count, probabilities, err);
+    struct sight sight = {0};
+    return score(plan, backend, options, &sight, probabilities, err);
 }
 
 uint32_t score_feature_count(const struct plan *plan)
@@ -186,9 +152,8 @@ uint32_t score_feature_count(const struct plan *plan)
 }
 
 bool score_features(const struct plan *plan, const struct backend *backend, const struct train_options *options,
-                    const struct trained_on *trained, const char *const *paths, size_t count, float *features,
-                    struct error *err)
+                    float *features, struct error *err)
 {
-    struct sight sight = {.trained = trained, .features = true};
-    return score(plan, backend, options, &sight, paths, count, features, err);
+    struct sight sight = {.features = true};
+    return score(plan, backend, options, &sight, features, err);
 }

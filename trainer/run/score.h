@@ -3,7 +3,6 @@
 #define FATHOM_SCORE_H
 
 #include "train.h"
-#include "trained_on.h"
 
 struct score {
     uint64_t images; /* that were looked at */
@@ -19,16 +18,15 @@ bool score_dataset(const struct plan *plan, const struct backend *backend, const
 /* ERROR_FAILED where the loss is not finite. */
 bool score_check(const struct score *score, struct error *err);
 
-/* The probabilities of each class for each of the pictures, in their order: count x classes. The middle of a picture is
- * looked at, as in a test, or options->crops of them, whose probabilities are averaged. The plan has one device. */
+/* The probabilities of each class for each test image of options->dataset, in their order: images x classes. The middle of
+ * a picture is looked at, as in a test, or options->crops of them, whose probabilities are averaged; they are decoded by
+ * threads of their own. The plan has one device. A picture that cannot be decoded is ERROR_INPUT, by its name. */
 bool score_pictures(const struct plan *plan, const struct backend *backend, const struct train_options *options,
-                    const struct trained_on *trained, const char *const *paths, size_t count, float *probabilities,
-                    struct error *err);
+                    float *probabilities, struct error *err);
 
-/* What the classifier reads of each picture's middle: count x score_feature_count(plan). */
+/* What the classifier reads of each picture's middle: images x score_feature_count(plan). */
 uint32_t score_feature_count(const struct plan *plan);
 bool score_features(const struct plan *plan, const struct backend *backend, const struct train_options *options,
-                    const struct trained_on *trained, const char *const *paths, size_t count, float *features,
-                    struct error *err);
+                    float *features, struct error *err);
 
 #endif

@@ -91,6 +91,38 @@ Test(score, pictures_are_classified_as_the_test_set_is)
     json_decref(error);
 }
 
+/* A folder is its pictures, in the order of names, however many go together and whoever decodes them. */
+Test(score, a_folder_is_the_pictures_in_it)
+{
+    json_t *named = answer("classify run photos/val/ant/0.jpg photos/val/ant/1.jpg photos/val/ant/2.jpg "
+                           "photos/val/ant/3.jpg photos/val/bee/0.jpg photos/val/bee/1.jpg photos/val/bee/2.jpg "
+                           "photos/val/bee/3.jpg photos/val/cat/0.jpg photos/val/cat/1.jpg photos/val/cat/2.jpg "
+                           "photos/val/cat/3.jpg --json");
+    const char *const ways[] = {"classify run photos/val --json",
+                                "classify run photos/val/ant photos/val/bee/ photos/val/cat --json --loader-threads 3"};
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        json_t *found = answer(ways[i]);
+        cr_assert(json_equal(json_object_get(found, "images"), json_object_get(named, "images")), "%s", ways[i]);
+        json_decref(found);
+    }
+    json_decref(named);
+    const struct cli_run *run = cli_run("features run photos/val -o f.npy");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    has(run->out, "f.npy: 12 x 64 float32");
+    cr_assert_eq(system("test \"$(sed -n 5p f.npy.txt)\" = photos/val/bee/0.jpg"), 0);
+    run = cli_run("features run photos/val -o photos/val/ant/1.jpg");
+    cr_assert_eq(run->code, 2);
+    has(run->err, "ant/1.jpg is what");
+    run = cli_run("classify run photos/val none.jpg");
+    cr_assert_eq(run->code, 2);
+    has(run->err, "none.jpg: cannot be opened");
+    cr_assert_str_eq(run->out, "");
+    cr_assert_eq(system("mkdir empty"), 0);
+    run = cli_run("classify run empty");
+    cr_assert_eq(run->code, 2);
+    has(run->err, "empty: holds no JPEGs");
+}
+
 /* Features, then the classifier's weights: the probabilities of `fathom classify`. */
 Test(score, features_are_what_the_classifier_reads)
 {
