@@ -66,7 +66,7 @@ static void put_run(struct text *out, const struct checkpoint *c)
 
 /* order[k]: the tensor that is number k in the file. */
 static void old_write(const char *path, const struct checkpoint *c, const struct checkpoint_tensors *tensors,
-                      const size_t *order, size_t count, float *staging)
+                      const size_t *order, size_t count, float *values)
 {
     struct text body = {0}, head = {0};
     struct checkpoint_tensor t;
@@ -91,9 +91,9 @@ static void old_write(const char *path, const struct checkpoint *c, const struct
     put_number(&head, hash_bytes(head.bytes, head.length, 0), 8);
     for (size_t k = 0; k < count; k++) {
         tensors->describe(tensors->context, order[k], &t);
-        tensors->get(tensors->context, order[k], staging, NULL);
-        text_add_bytes(&head, staging, old_elements(&t) * sizeof(float));
-        put_number(&head, hash_bytes(staging, old_elements(&t) * sizeof(float), k), 8);
+        tensors->get(tensors->context, order[k], values, NULL);
+        text_add_bytes(&head, values, old_elements(&t) * sizeof(float));
+        put_number(&head, hash_bytes(values, old_elements(&t) * sizeof(float), k), 8);
     }
     FILE *out = fopen(path, "wb");
     fwrite(head.bytes, 1, head.length, out);
