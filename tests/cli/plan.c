@@ -218,11 +218,11 @@ Test(cli_plan, explain_adds_up)
 /* Keeping everything is what --recompute none plans: the same figure, in the reasons for recomputation. */
 Test(cli_plan, explain_says_why)
 {
-    json_t *keep = run_json("plan resnet-164 --gpus 1GiB --micro-batches 1 --recompute none --json", 1);
+    json_t *keep = run_json("plan resnet-20 --gpus 450MiB --micro-batches 1 --recompute none --json", 1);
     char need[UNITS_TEXT], sentence[80];
     units_format_bytes(number(json_array_get(json_object_get(keep, "devices"), 0), "peak_bytes"), need);
     json_decref(keep);
-    const struct cli_run *run = cli_run("plan resnet-164 --gpus 1GiB --explain");
+    const struct cli_run *run = cli_run("plan resnet-20 --gpus 450MiB --explain");
     cr_assert_eq(run->code, 0);
     char *out = strdup(run->out); /* lines are broken anywhere */
     for (char *at = out; *at; at++)

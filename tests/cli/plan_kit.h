@@ -35,6 +35,7 @@ static inline void expect_narrow(const char *arguments)
 {
     const struct cli_run *run = cli_run(arguments);
     cr_expect(run->code == 0 || run->code == 1, "%s: %s", arguments, run->err);
+    cr_expect(*run->out, "%s says nothing: %s", arguments, run->err);
     for (const char *line = run->out; *line;) {
         size_t length = strcspn(line, "\n");
         cr_expect_leq(columns(line, length), 80, "%s: %.*s", arguments, (int)length, line);

@@ -85,12 +85,12 @@ Test(cli_plan, prints_pages_of_eighty_columns)
 {
     static const char *const rows[] = {
         "plan resnet-1001 --gpus 2x12GiB",
-        "plan resnet-20 --gpus 1GiB,h100,h200,titan-x,a10 --batch 2048 --explain",
+        "plan resnet-8 --gpus 1GiB,h100,h200,titan-x,a10 --batch 2048 --explain",
         "plan resnet-29 --gpus 200MiB --search",
         "plan resnet-11 --gpus 430MiB,500MiB --search",
         "plan resnet-20 --gpus 16xh200 --scaling --price 2.5 --epochs 90 --explain",
         "plan resnet-164 --gpus 1GiB --recompute none --micro-batches 1",
-        "plan resnet-29 --gpus titan-x --budget 60MiB --offload auto --explain",
+        "plan resnet-14 --gpus titan-x --batch 32 --budget 20MiB --offload auto --explain",
         "plan resnet-20 --gpus 500MiB --recompute none --max-depth",
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) expect_narrow(rows[i]);

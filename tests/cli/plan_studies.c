@@ -64,7 +64,7 @@ Test(cli_plan, the_deepest_is_the_deepest)
  * again, or a smaller one. */
 Test(cli_plan, the_frontier_only_falls)
 {
-    static const char *const rows[] = {"resnet-164 --gpus titan-x", "resnet-56 --gpus 12GiB --batch 256"};
+    static const char *const rows[] = {"resnet-47 --gpus titan-x", "resnet-56 --gpus 12GiB --batch 256"};
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
         char arguments[160];
         snprintf(arguments, sizeof arguments, "plan %s --search --json", rows[r]);
@@ -120,7 +120,7 @@ Test(cli_plan, compares_what_waits_and_what_is_rounded)
     cr_assert(mkdtemp(folder));
     for (int i = 0; i < 3; i++) {
         snprintf(arguments, sizeof arguments,
-                 "plan resnet-164 --batch 32 --gpus titan-x --budget 120MiB %s -o %s/%d.json", flags[i], folder, i);
+                 "plan resnet-29 --batch 32 --gpus titan-x --budget 60MiB %s -o %s/%d.json", flags[i], folder, i);
         cr_assert_eq(cli_run(arguments)->code, 0);
     }
     snprintf(arguments, sizeof arguments, "plan --compare %s/0.json %s/1.json", folder, folder);
