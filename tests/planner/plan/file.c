@@ -381,7 +381,7 @@ Test(file, making_without_memory_leaks_nothing)
     make_without_memory(&request);
     for (size_t d = 0; d < 2; d++) {
         machine.devices[d].context_bytes = machine.devices[d].reserve_bytes = machine.devices[d].comm_bytes = 0;
-        machine.devices[d].memory_bytes = 20u << 20;
+        machine.devices[d].memory_bytes = 16u << 20;
     }
     request.micro_batches = 1;
     make_without_memory(&request);
