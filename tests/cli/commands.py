@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,8 @@ import time
 FATHOM = os.path.abspath(sys.argv[1])
 failures = []
 checked = [0]
+# A shell lets what it runs in the background ignore SIGINT, and so would every run that a test sends one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run(*words, **options):
