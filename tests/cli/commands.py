@@ -10,6 +10,8 @@ import tempfile
 import time
 
 FATHOM = os.path.abspath(sys.argv[1])
+# Of what differs only in where, how often or between how many, less is tried, as in C (rounds.h): under `./dev test`'s sanitizers.
+FEW = 'FATHOM_TEST_FEW' in os.environ
 failures = []
 checked = [0]
 # A shell lets what it runs in the background ignore SIGINT, and so would every run that a test sends one.

@@ -10,7 +10,7 @@ import time
 
 from standin_run import environment, left, losses, told, train
 
-from commands import FATHOM, expect, finish, run
+from commands import FATHOM, FEW, expect, finish, run
 
 STEPS = 6
 
@@ -91,14 +91,15 @@ def main(folder):
     broken, counted = told(report)
     counts, ran = counted['calls'], counted['counts']
     expect(not broken and not left(counted) and ran['graph_launches'] >= STEPS - 1, f'{broken[:1]}, {counted}')
-    for call, code in CALLS:
+    for i, (call, code) in enumerate(CALLS):
         many = counts.get(call, 0)
         expect(many > 0, f'{call} is never called')
         # How often it has to be asked whether something has come depends on chance.
         # The first of cuDNN's handles is the device's; those after it are of threads that build plans, which it can do itself.
         if call == 'Create':
             survive(folder, 'builders', f'fail=Create:{many}:{code}', sound)
-        for n in {many // 3, many // 2} if call == 'EventQuery' else {1} if call == 'Create' else {many, 1 + many * 2 // 3}:
+        places = {many // 3, many // 2} if call == 'EventQuery' else {1} if call == 'Create' else {many, 1 + many * 2 // 3}
+        for n in sorted(places)[i % 2:][:1] or places if FEW else places:  # in its middle or at its end, in turn
             check(folder, f'{call}-{n}', f'seed={n},fail={call}:{n}:{code}', sound)
     kernels = ran['kernels'] + ran['executes']
     for n in (1, kernels // 2, kernels - 5):

@@ -8,7 +8,7 @@ import sys
 STANDIN = sys.argv.pop(2)
 import ranks_kit  # noqa: E402
 from faults_kit import TIMEOUT, Run, check_fault  # noqa: E402
-from ranks_kit import MPIRUN, Folder, checkpoint, expect, finish, make_plan, mpirun, rates_apart, train  # noqa: E402
+from ranks_kit import FEW, MPIRUN, Folder, checkpoint, expect, finish, make_plan, mpirun, rates_apart, train  # noqa: E402
 
 
 def host(options='gpus=2,memory=8GiB', **more):
@@ -59,6 +59,8 @@ def check_gone(folder, plan):
     code, said, _, left = run.end(60)
     expect(code == 0 and not left, f'a GPU that is gone: {code}, {said}')
     expect('the GPU of rank 1' in said and 'goes on with 1 device,' in said, f'a GPU that is gone: {said}')
+    if FEW:  # ranks of processors are given up too
+        return
     count.write_text('2\n')
     run = Run(folder, [], *words, '--restarts', 2, name='given-up')
     run.wait_for_steps(6)
@@ -96,7 +98,8 @@ def check_sockets(folder):
     os.environ.update(host('gpus=4,memory=8GiB,nccl=sockets'))
     ranks_kit.ENV |= host('gpus=4,memory=8GiB,nccl=sockets')
     four = make_plan(folder, 'sockets.json', 'resnet-8', '--batch', 8, '--gpus', 'auto')
-    check_fault(folder, four, [], [], 4, 3, signal.SIGKILL, 3, name='sockets-killed')
+    if not FEW:  # one of those without was
+        check_fault(folder, four, [], [], 4, 3, signal.SIGKILL, 3, name='sockets-killed')
     check_fault(folder, four, [], [], 4, 1, signal.SIGSTOP, 3, name='sockets-stopped')
     if MPIRUN:
         check_fault(folder, four, mpirun(4), [], 4, 2, signal.SIGSTOP, 3, name='sockets-ranks')
@@ -109,7 +112,7 @@ with Folder() as place:
     processes = host('gpus=2,memory=8GiB,nccl=processes')
     one_run(place, 'processes', [], two, processes)
     check_same(place, 'processes', 'threads')
-    for count in (4, 8):
+    for count in (4,) if FEW else (4, 8):
         check_many(place, count)
     os.environ.update(host())
     if MPIRUN:
@@ -120,7 +123,8 @@ with Folder() as place:
         os.environ.update(host())
     ranks_kit.ENV |= processes
     check_fault(place, two, [], [], 2, 1, signal.SIGKILL, 3, name='killed')
-    check_fault(place, two, [], [], 2, 0, signal.SIGSTOP, 3, name='stopped')
+    if not FEW:  # of those with sockets one is stopped
+        check_fault(place, two, [], [], 2, 0, signal.SIGSTOP, 3, name='stopped')
     if 'ASAN_OPTIONS' not in os.environ:  # it would report the crash
         check_fault(place, two, [], [], 2, 1, signal.SIGSEGV, 3, name='crashed')
     check_gone(place, two)

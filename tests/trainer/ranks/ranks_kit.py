@@ -8,7 +8,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / 'cli'))
-from commands import FATHOM, expect, failures, finish, run  # noqa: E402
+from commands import FATHOM, FEW, expect, failures, finish, run  # noqa: E402
 
 MODULE = sys.argv[2] if len(sys.argv) > 2 else ''
 # MPI's own leaks would be told of a program that looks for leaks.
