@@ -259,6 +259,18 @@ bool train_option_takes_value(const char *name)
     return false;
 }
 
+/* A run's folder has the plan that it goes on with. */
+static bool refuse_no_word(const char *folder, struct error *err)
+{
+    char plan[4096];
+    if (folder && snprintf(plan, sizeof plan, "%s/plan.json", folder) < (int)sizeof plan && access(plan, R_OK) == 0)
+        return error_set(err, ERROR_INPUT,
+                         "a plan file or a model is wanted; that of the run is there: fathom train %s --resume %s "
+                         "--data DIR",
+                         plan, folder);
+    return error_set(err, ERROR_INPUT, "a plan file or a model is wanted; --help shows the usage");
+}
+
 static bool parse_command(int argc, char **argv, struct train_command *c, const char **word, struct error *err)
 {
     struct train_options *o = &c->options;
@@ -268,7 +280,7 @@ static bool parse_command(int argc, char **argv, struct train_command *c, const 
     *word = options_input(*word);
     o->tf32 = c->flags.tf32;
     c->saves = o->save_folder != NULL;
-    if (words == 0) return error_set(err, ERROR_INPUT, "a plan file or a model is wanted; --help shows the usage");
+    if (words == 0) return refuse_no_word(o->resume_folder, err);
     if (!o->data_path)
         return error_set(err, ERROR_INPUT, "--data: a dataset is wanted; `fathom data synth DIR` makes one");
     TRY(train_run_choose(c, err));

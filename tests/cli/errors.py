@@ -325,6 +325,9 @@ def check_recipes(data, folder):
     small = ['train', 'resnet-8', '--data', data, '--iterations', 1, '--no-evaluate']
     refused([*small, '--recipe', 'cifar-relase'], '--recipe', 'cifar-relase', 'did you mean cifar-release')
     refused([*small, '--recipe', folder / 'none.json'], 'none.json')
+    refused(['train', 'resnet-8', '--data', 'd', '--workers', '0'], '--loader-threads', "'0'")
+    refused(['train', 'resnet-8', '--data', 'd', '--pretrained', 'w'], 'did you mean --weights?')
+    refused(['train', 'resnet-8', '--data', 'd', '--output-dir', 'w'], 'did you mean --run?')
     refused(['recipes', 'cifer'], 'cifer', 'did you mean cifar')
     refused(['recipes', 'cifar', 'imagenet'], 'imagenet', 'too many')
     refused(['plan', 'resnet-8', '--gpus', '8GiB', '--recipe', 'imagnet'], '--recipe', 'did you mean imagenet')

@@ -43,6 +43,7 @@ def check_folder(scratch, data):
     expect({'training loss', 'test loss', 'test error, top-1', 'steps'} <= set(words), f'words of curves.svg: {words}')
     before = {path.name: path.read_bytes() for path in one.iterdir()}
     refused(['train', 'resnet-8', '--data', data, '--run', one, '--iterations', 9], '--run', 'has a run already', '--resume')
+    refused(['train', '--resume', one], f'fathom train {one}/plan.json --resume {one}')
     expect(before == {path.name: path.read_bytes() for path in one.iterdir()}, 'a refused run has changed the folder')
     done = train(data, '--evaluate-every', 3, '--seed', 5, '--recipe', one / 'recipe.json', '--run', scratch / 'again')
     expect(done.returncode == 0 and log_of(scratch / 'again') == log_of(one), f'the run of recipe.json: {done.stderr}')
