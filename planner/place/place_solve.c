@@ -53,7 +53,7 @@ static bool place_fast(const struct problem *problem, uint64_t target, const str
     if (many && !problem->any_fixed) TRY(sweep_improve(problem, SWEEP_REST, target, best, err));
     if (is_enough(problem, target, best)) return true;
     TRY(perfect_improve(problem, limits->options, best, err));
-    if (is_enough(problem, target, best)) return true;
+    if (is_enough(problem, target, best) || (brief && best->arena <= near)) return true;
     TRY(core_improve(problem, target, best, err));
     if (is_enough(problem, target, best)) return true;
     if (!many) TRY(beside_improve(problem, target, best, err));

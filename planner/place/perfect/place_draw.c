@@ -19,9 +19,15 @@
 #define MOST_KICKS     40    /* guesses made otherwise although none leads further */
 #define UNRELATED      3.0   /* doubt of what does not bear on the vertex that is stuck */
 #define LONG_AGO       256.0 /* sections back: doubt rises with the logarithm */
+#define LOOSE_TRIES    64    /* the first two and the last of these where it has gone on loosely before */
+#define LOOSE_FURTHER  300
+#define LOOSE_SHARE    2      /* of what it may take so much more, its inverse, from then on: */
+#define SPOT_SHARE     64     /* of what is left so much for each place where it is stuck, its inverse, */
+#define SPOT_WORK      200000 /* and at least so much */
 #define START          UINT32_MAX
 
-enum step { STEP_ENDED, STEP_STUCK, STEP_CHOICE, STEP_FAR, STEP_TIRED, STEP_NO_MEMORY };
+/* STEP_LOST: nothing that is made otherwise leads on. */
+enum step { STEP_ENDED, STEP_STUCK, STEP_CHOICE, STEP_FAR, STEP_LOST, STEP_TIRED, STEP_NO_MEMORY };
 
 /* ---- Choices ---- */
 
@@ -68,14 +74,19 @@ static void bound_copies(struct drawing *drawing)
     }
 }
 
-static uint32_t wished_option(const struct drawing *drawing, const struct choice *choice)
+static uint32_t find_wished(const struct drawing *drawing, uint64_t name, const struct split *options, size_t count)
 {
     for (size_t i = drawing->wish_count; i-- > 0;) {
-        if (drawing->wishes[i].vertex != choice->name) continue;
-        for (uint32_t k = 0; k < choice->option_count; k++)
-            if (choice->options[k].name == drawing->wishes[i].option) return k;
+        if (drawing->wishes[i].vertex != name) continue;
+        for (uint32_t k = 0; k < count; k++)
+            if (options[k].name == drawing->wishes[i].option) return k;
     }
     return 0;
+}
+
+static uint32_t wished_option(const struct drawing *drawing, const struct choice *choice)
+{
+    return find_wished(drawing, choice->name, choice->options, choice->option_count);
 }
 
 static bool add_wish(struct drawing *drawing, const struct choice *choice, uint32_t option, struct error *err)
@@ -128,14 +139,9 @@ static void draw(struct drawing *drawing, const struct vertex *vertex)
     pq_replace(&drawing->pq, items + vertex->ends, vertex->end_count, items + vertex->starts, vertex->start_count);
 }
 
-/* Takes one option of the last choice. False: no room for what is to come. */
-static bool take_option(struct drawing *drawing, uint32_t option)
+/* False: no room for what is to come. */
+static bool take_split(struct drawing *drawing, struct split split)
 {
-    uint32_t number = (uint32_t)drawing->choice_count - 1;
-    struct choice *choice = &drawing->choices[number];
-    struct split split = choice->options[option];
-    choice->taken = option;
-    split.first.choice = split.second.choice = number;
     if (split.second.end_count == 0) {
         draw(drawing, &split.first);
         return true;
@@ -144,6 +150,17 @@ static bool take_option(struct drawing *drawing, uint32_t option)
     drawing->pending[drawing->pending_count++] = split.second;
     drawing->pending[drawing->pending_count++] = split.first;
     return true;
+}
+
+/* Takes one option of the last choice. */
+static bool take_option(struct drawing *drawing, uint32_t option)
+{
+    uint32_t number = (uint32_t)drawing->choice_count - 1;
+    struct choice *choice = &drawing->choices[number];
+    struct split split = choice->options[option];
+    choice->taken = option;
+    split.first.choice = split.second.choice = number;
+    return take_split(drawing, split);
 }
 
 static struct vertex next_vertex(struct drawing *drawing)
@@ -157,8 +174,8 @@ static struct vertex next_vertex(struct drawing *drawing)
 static bool is_tired(struct drawing *drawing)
 {
     drawing->splits.work += WORK_OF_VERTEX;
-    if (drawing->splits.work >= drawing->most_work) return true;
-    if (guesses_bytes(drawing) > drawing->most_choices_bytes) return true;
+    if (!drawing->hurried && drawing->splits.work >= drawing->most_work) return true;
+    if (!drawing->hurried && guesses_bytes(drawing) > drawing->most_choices_bytes) return true;
     if (drawing->splits.work < drawing->next_look) return false;
     drawing->next_look = drawing->splits.work + LOOK_EVERY;
     return drawing->is_over(drawing->context);
@@ -172,12 +189,19 @@ static enum step go_on(struct drawing *drawing, uint32_t far, uint32_t choice, s
         if (drawing->pending_count == 0 && drawing->section >= far) return STEP_FAR;
         if (is_tired(drawing)) return STEP_TIRED;
         struct vertex vertex = next_vertex(drawing);
-        splits->most_ways = 2 * guesses_bytes(drawing) > drawing->most_choices_bytes ? FEW_WAYS : SPLITS_MOST;
-        if (!splits_find(splits, &vertex, err)) return STEP_NO_MEMORY;
         drawing->stuck = vertex;
+        splits->most_ways = drawing->hurried                                           ? 1
+                            : 2 * guesses_bytes(drawing) > drawing->most_choices_bytes ? FEW_WAYS
+                                                                                       : SPLITS_MOST;
+        if (!splits_find(splits, &vertex, err)) return STEP_NO_MEMORY;
         if (splits->count == 0) return STEP_STUCK;
         if (splits->count == 1 && splits->found[0].second.end_count == 0) {
             draw(drawing, &vertex);
+            continue;
+        }
+        if (drawing->hurried) {
+            uint32_t option = find_wished(drawing, splits_name(splits, &vertex), splits->found, splits->count);
+            if (!take_split(drawing, splits->found[option])) return STEP_STUCK;
             continue;
         }
         if (!begin_choice(drawing, &vertex, err)) return STEP_NO_MEMORY;
@@ -188,24 +212,26 @@ static enum step go_on(struct drawing *drawing, uint32_t far, uint32_t choice, s
     return STEP_ENDED;
 }
 
-static void start(struct drawing *drawing)
+static void restore(struct drawing *drawing, const struct choice *choice)
 {
-    drop_choices(drawing, 0);
-    pq_begin(&drawing->pq, drawing->splits.items, drawing->start_start[1]);
-    drawing->splits.item_count = 2 * drawing->count;
-    drawing->section = 1;
-    drawing->pending_count = 0;
-}
-
-static void restore(struct drawing *drawing, uint32_t number)
-{
-    const struct choice *choice = &drawing->choices[number];
-    drop_choices(drawing, (size_t)number + 1);
     pq_restore(&drawing->pq, &choice->copy);
     drawing->section = choice->section;
     drawing->pending_count = choice->pending_count;
     drawing->splits.item_count = choice->item_count;
     memcpy(drawing->pending, choice->pending, choice->pending_count * sizeof *choice->pending);
+}
+
+static void start(struct drawing *drawing)
+{
+    drop_choices(drawing, 0);
+    if (drawing->base.copy.nodes) {
+        restore(drawing, &drawing->base);
+        return;
+    }
+    pq_begin(&drawing->pq, drawing->splits.items, drawing->start_start[1]);
+    drawing->splits.item_count = 2 * drawing->count;
+    drawing->section = 1;
+    drawing->pending_count = 0;
 }
 
 /* To the beginning of a choice, from the last one before it that can be gone back to. */
@@ -216,7 +242,8 @@ static enum step go_to(struct drawing *drawing, uint32_t number, struct error *e
     if (from == 0) {
         start(drawing);
     } else {
-        restore(drawing, (uint32_t)from - 1);
+        drop_choices(drawing, from);
+        restore(drawing, &drawing->choices[from - 1]);
         if (from == (size_t)number + 1) return STEP_CHOICE;
         if (!take_option(drawing, wished_option(drawing, &drawing->choices[from - 1]))) return STEP_STUCK;
     }
@@ -262,7 +289,7 @@ static void mark_related(struct drawing *drawing, bool *related)
     memset(drawing->touched, 0, drawing->count * sizeof *drawing->touched);
     touch(drawing, drawing->stuck.ends, drawing->stuck.end_count);
     if (drawing->stuck.choice != PQ_NONE) related[drawing->stuck.choice] = true;
-    for (size_t v = drawing->pq.vertex_count; v-- > 0;) {
+    for (size_t v = drawing->pq.vertex_count; v-- > drawing->base_vertex;) {
         const struct vertex *drawn = &drawing->drawn[v];
         if (!touches(drawing, drawn->starts, drawn->start_count)) continue;
         if (drawn->choice != PQ_NONE) related[drawn->choice] = true;
@@ -350,27 +377,91 @@ static enum step repair(struct drawing *drawing, uint32_t *kicks, struct error *
     uint32_t reached = drawing->section;
     const struct suspect *best = NULL;
     if (!list_suspects(drawing, err)) return STEP_NO_MEMORY;
-    size_t most = drawing->suspect_count < MOST_TRIES ? drawing->suspect_count : MOST_TRIES;
-    for (size_t i = 0; i < most; i += BATCH) {
+    bool loosely = drawing->loosely;
+    size_t tries = loosely ? LOOSE_TRIES : MOST_TRIES;
+    size_t most = drawing->suspect_count < tries ? drawing->suspect_count : tries;
+    uint64_t work = drawing->splits.work, left = drawing->most_work > work ? drawing->most_work - work : 0;
+    uint64_t enough = work + (left / SPOT_SHARE > SPOT_WORK ? left / SPOT_SHARE : SPOT_WORK);
+    for (size_t i = 0; i < most && (!loosely || drawing->splits.work < enough); i += BATCH) {
         size_t end = i + BATCH < most ? i + BATCH : most;
-        enum step step = try_batch(drawing, i, end, reached + FURTHER, &best, err);
+        enum step step = try_batch(drawing, i, end, reached + (loosely ? LOOSE_FURTHER : FURTHER), &best, err);
         if (step != STEP_STUCK) {
             if (step == STEP_TIRED || step == STEP_NO_MEMORY) return step;
             break;
         }
     }
-    if (!best || (best->reach <= reached && (*kicks)++ >= MOST_KICKS)) return STEP_TIRED;
+    if (!best || (best->reach <= reached && (loosely || (*kicks)++ >= MOST_KICKS))) return STEP_LOST;
     struct suspect chosen = *best;
     return accept(drawing, &chosen, err);
+}
+
+/* ---- Going on loosely ---- */
+
+/* What has been drawn is not gone back behind. */
+static bool set_base(struct drawing *drawing, struct error *err)
+{
+    struct choice *base = &drawing->base;
+    pq_copy_finish(&base->copy);
+    if (!base->pending) base->pending = mem_alloc(MEM_SEARCH, DRAW_PENDING, sizeof *base->pending);
+    if (!base->pending) return error_memory(err, DRAW_PENDING * sizeof *base->pending, "a loose drawing");
+    base->section = drawing->section;
+    base->pending_count = drawing->pending_count;
+    base->item_count = drawing->splits.item_count;
+    for (uint32_t i = 0; i < drawing->pending_count; i++) drawing->pending[i].choice = PQ_NONE;
+    memcpy(base->pending, drawing->pending, drawing->pending_count * sizeof *base->pending);
+    drawing->base_vertex = drawing->pq.vertex_count;
+    return pq_save(&drawing->pq, &base->copy, err);
+}
+
+static enum step go_loosely(struct drawing *drawing, struct error *err)
+{
+    struct vertex taken;
+    drop_choices(drawing, 0);
+    if (!loose_take(&drawing->loose, &drawing->splits, &drawing->stuck, &taken, err)) return STEP_NO_MEMORY;
+    draw(drawing, &taken);
+    if (!drawing->hurried && !set_base(drawing, err)) return STEP_NO_MEMORY;
+    return go_on(drawing, UINT32_MAX, START, err);
+}
+
+/* Where all it may take is taken: a little more to go on loosely with, and then in a hurry. */
+static void get_tired(struct drawing *drawing)
+{
+    if (drawing->loosely)
+        drawing->hurried = true;
+    else
+        drawing->most_work = drawing->splits.work + drawing->most_work / LOOSE_SHARE;
+    drawing->loosely = true;
+}
+
+/* Replays what leads to where it was stuck. */
+static enum step go_back_loosely(struct drawing *drawing, struct error *err)
+{
+    start(drawing);
+    enum step step = go_on(drawing, UINT32_MAX, START, err);
+    return step == STEP_STUCK ? go_loosely(drawing, err) : step;
+}
+
+static enum step draw_on(struct drawing *drawing, enum step step, uint32_t *kicks, struct error *err)
+{
+    if (step == STEP_STUCK) return drawing->hurried ? go_loosely(drawing, err) : repair(drawing, kicks, err);
+    if (step == STEP_TIRED || !drawing->loosely) get_tired(drawing);
+    return go_back_loosely(drawing, err);
+}
+
+static bool may_draw_on(const struct drawing *drawing, enum step step)
+{
+    if (step == STEP_STUCK) return true;
+    return (step == STEP_LOST || (step == STEP_TIRED && !drawing->hurried)) && drawing->may_loosen;
 }
 
 bool draw_all(struct drawing *drawing, bool *drawn, struct error *err)
 {
     uint32_t kicks = 0;
     drawing->wish_count = 0;
+    drawing->loosely = drawing->hurried = false;
     start(drawing);
     enum step step = go_on(drawing, UINT32_MAX, START, err);
-    while (step == STEP_STUCK) step = repair(drawing, &kicks, err);
+    while (may_draw_on(drawing, step)) step = draw_on(drawing, step, &kicks, err);
     *drawn = step == STEP_ENDED;
     if (*drawn) pq_end(&drawing->pq);
     return step != STEP_NO_MEMORY;
@@ -379,6 +470,11 @@ bool draw_all(struct drawing *drawing, bool *drawn, struct error *err)
 void draw_finish(struct drawing *drawing)
 {
     drop_choices(drawing, 0);
+    pq_copy_finish(&drawing->base.copy);
+    mem_free(drawing->base.pending);
+    drawing->base = (struct choice){0};
+    drawing->base_vertex = 0;
+    loose_finish(&drawing->loose);
     mem_free(drawing->choices);
     mem_free(drawing->wishes);
     mem_free(drawing->suspects);

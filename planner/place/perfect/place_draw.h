@@ -2,7 +2,7 @@
 #ifndef FATHOM_PLACE_DRAW_H
 #define FATHOM_PLACE_DRAW_H
 
-#include "place_splits.h"
+#include "place_loose.h"
 
 #define DRAW_PENDING 64
 
@@ -40,9 +40,12 @@ struct drawing {
     bool *touched;                           /* scratch, by buffer */
     uint64_t most_copies_bytes, copies_bytes;
     uint64_t most_choices_bytes, choices_bytes; /* with their options, but for trees and items */
-    uint64_t most_work; /* of splitting (place_splits.h), where it ends */
-    uint64_t next_look; /* at the clock, by that work */
-    bool probing;       /* what is drawn will not be gone back to */
+    uint64_t most_work;                         /* of splitting (place_splits.h), where it ends */
+    uint64_t next_look;                         /* at the clock, by that work */
+    bool probing;                               /* what is drawn will not be gone back to */
+    bool may_loosen;                            /* where it is stuck for good it goes on loosely (place_loose.h) */
+    bool loosely;                               /* it has: no guess is sought for long any more */
+    bool hurried;                               /* what it may take is taken: guesses are not made good any more */
     bool (*is_over)(const void *context);
     const void *context;
     /* how far it is */
@@ -56,10 +59,13 @@ struct drawing {
     struct suspect *suspects;
     size_t suspect_count, suspect_capacity;
     struct vertex stuck; /* where it could not go on */
+    struct loose loose;
+    struct choice base; /* where it last went on loosely, as one that is not gone back behind; no tree: the beginning */
+    size_t base_vertex; /* the vertices before */
 };
 
-/* From what lives first to the last instant, with the tree and the lists ready. *drawn: to the end. False = out of
- * memory. */
+/* From what lives first to the last instant, with the tree and the lists ready. *drawn: to the end, exactly where
+ * nothing is in loose.lost. False = out of memory. */
 bool draw_all(struct drawing *drawing, bool *drawn, struct error *err);
 
 /* Frees what a drawing has made; the rest is the caller's. */

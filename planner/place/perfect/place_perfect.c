@@ -13,6 +13,7 @@
 #include "mem.h"
 #include "place_draw.h"
 #include "place_perfect.h"
+#include "place_stack.h"
 
 #define AIR_DIVISOR   8     /* of the arena over time, at most, may be air */
 #define AIR_LOOKS     200   /* at air that may end, for each buffer, at most: more is another kind of problem, too */
@@ -22,16 +23,19 @@
 #define FIRST_WORK    50000 /* of a drawing (place_draw.h) */
 #define WORK_EACH     1000  /* more for each buffer */
 #define WORK_OF_FEW   250
+#define FULL_WORK     100000 /* buffers: beyond so many, less for each further one */
+#define WORK_BEYOND   250
 #define NOISE         3.0 /* of later attempts, in the keys of guesses */
 #define PLAIN         2   /* attempts without chance */
 #define MOST_ATTEMPTS 16
+#define LOOSE_BUFFERS 4000 /* from here on drawn loosely where not exactly: no exact search comes near */
 #define FEW_BUFFERS   1000 /* below it two short attempts, since an exact search comes next */
 
 struct perfect {
     const struct problem *problem;
     uint64_t capacity, seed, deadline_ns;
     bool backwards;   /* in time */
-    size_t count;     /* buffers and air */
+    size_t count;     /* buffers and air that is there at certain times */
     uint64_t looks;   /* at air */
     bool unsuited[2]; /* forwards and backwards: too much air */
     uint32_t *first, *last;
@@ -132,10 +136,11 @@ static bool set_up(struct perfect *perfect, size_t most)
 
 /* ---- The drawing ---- */
 
+/* What goes on loosely in a hurry may have all the time. */
 static bool is_over(const void *context)
 {
     const struct perfect *perfect = context;
-    if (perfect->deadline_ns > 0 && clock_now_ns() >= perfect->deadline_ns) return true;
+    if (!perfect->drawing.hurried && perfect->deadline_ns > 0 && clock_now_ns() >= perfect->deadline_ns) return true;
     return problem_halted(perfect->problem);
 }
 
@@ -171,6 +176,21 @@ static size_t most_live(const struct perfect *perfect)
     return most;
 }
 
+/* The placement of a drawing, where it is better. */
+static bool keep(struct perfect *perfect, struct placement *best, struct error *err)
+{
+    const struct problem *problem = perfect->problem;
+    if (perfect->drawing.loose.lost_count == 0)
+        read_offsets(perfect);
+    else
+        TRY(stack_items(&perfect->drawing, problem->count, perfect->size, perfect->offset, err));
+    uint64_t arena = problem_arena(problem, perfect->offset);
+    if (arena >= best->arena) return true;
+    best->arena = arena;
+    memcpy(best->offset, perfect->offset, problem->count * sizeof *best->offset);
+    return true;
+}
+
 /* One drawing, by its number: forwards or backwards, later on with chance in its guesses and more and more patience. */
 static bool attempt(struct perfect *perfect, uint32_t number, size_t most, struct placement *best, struct error *err)
 {
@@ -184,12 +204,9 @@ static bool attempt(struct perfect *perfect, uint32_t number, size_t most, struc
     TRY(pq_init(&perfect->drawing.pq, perfect->count, perfect->count + 1, most_live(perfect), err));
     perfect->drawing.count = perfect->count;
     bool ok = draw_all(&perfect->drawing, &drawn, err);
+    if (ok && drawn) ok = keep(perfect, best, err);
+    perfect->drawing.hurried = false;
     draw_finish(&perfect->drawing);
-    if (ok && drawn) {
-        read_offsets(perfect);
-        best->arena = problem_arena(perfect->problem, perfect->offset);
-        memcpy(best->offset, perfect->offset, perfect->problem->count * sizeof *best->offset);
-    }
     pq_finish(&perfect->drawing.pq);
     return ok;
 }
@@ -267,6 +284,7 @@ static void prepare(struct perfect *perfect, const struct place_options *options
     drawing->splits.pq = &drawing->pq;
     drawing->splits.unit = common_unit(problem);
     drawing->splits.size = perfect->size;
+    drawing->may_loosen = problem->count >= LOOSE_BUFFERS;
     drawing->sections = problem->sections;
     drawing->end_start = perfect->end_start;
     drawing->start_start = perfect->start_start;
@@ -288,6 +306,7 @@ bool perfect_improve(const struct problem *problem, const struct place_options *
     if (ok) prepare(perfect, options);
     bool brief = few || problem->deadline_ns == 0;
     uint64_t work = FIRST_WORK + (few ? WORK_OF_FEW : WORK_EACH) * (uint64_t)problem->count;
+    if (problem->count > FULL_WORK) work -= (WORK_EACH - WORK_BEYOND) * (uint64_t)(problem->count - FULL_WORK);
     for (uint32_t i = 0; ok && i < (brief ? PLAIN : MOST_ATTEMPTS); i++) {
         if (best->arena == problem->bound || is_over(perfect)) break;
         perfect->drawing.most_work = perfect->drawing.splits.work + (brief ? work : work * (2 + i));

@@ -405,6 +405,21 @@ void pq_replace(struct pq *pq, const uint32_t *leaves, size_t count, const uint3
     count_leaves(pq, up, (uint32_t)count, (uint32_t)other_count);
 }
 
+/* A node without children goes as well, and one child takes its parent's place. */
+void pq_drop(struct pq *pq, uint32_t leaf)
+{
+    uint32_t node = pq->node_of[leaf], up = pq->nodes[node].parent;
+    for (uint32_t above = pq->nodes[up].parent; above != PQ_NONE; above = pq->nodes[above].parent)
+        pq->nodes[above].leaves--;
+    uint32_t beside = pq->nodes[node].next != PQ_NONE ? pq->nodes[node].next : pq->nodes[node].prev;
+    hand_on(pq, pq->nodes[node].vertex, pq->nodes[node].turned, beside);
+    take_from_parent(pq, node);
+    free_node(pq, node);
+    if (pq->nodes[up].children > 1) return;
+    take_place(pq, up, pq->nodes[up].first);
+    free_node(pq, up);
+}
+
 void pq_begin(struct pq *pq, const uint32_t *leaves, size_t count)
 {
     pq->node_count = pq->stamp = 0;

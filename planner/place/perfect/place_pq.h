@@ -71,6 +71,9 @@ double pq_join_loss(struct pq *pq, const uint32_t *leaves, size_t count);
 /* They do from now on, are taken out and leave their place to others. Only where pq_join_loss said that they can. */
 void pq_replace(struct pq *pq, const uint32_t *leaves, size_t count, const uint32_t *others, size_t other_count);
 
+/* Takes a leaf out, of which nothing more is asked. There are others. */
+void pq_drop(struct pq *pq, uint32_t leaf);
+
 /* Numbers the leaves by what can stand together without more ado: those whose numbers differ are apart as yet. Returns
  * how many numbers there are; block[] is by leaf. */
 uint32_t pq_number_blocks(struct pq *pq, const uint32_t *leaves, size_t count, uint32_t *block);

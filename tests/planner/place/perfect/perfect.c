@@ -194,7 +194,7 @@ Test(place_perfect, each_failed_allocation_is_survived)
  * buffers, sums of sizes and room to grow take. */
 Test(place_perfect, guesses_take_no_more_than_their_share_of_memory)
 {
-    const uint64_t memory = 1 << 20, shares = memory / 8, own = 1280 << 10;
+    const uint64_t memory = 1 << 20, shares = memory / 8, own = 2560 << 10;
     struct place_buffer *buffers = malloc(4010 * sizeof *buffers);
     uint64_t *offset = malloc(4010 * sizeof *offset);
     struct problem problem;
@@ -205,6 +205,57 @@ Test(place_perfect, guesses_take_no_more_than_their_share_of_memory)
     uint64_t before = mem_current_bytes(MEM_SEARCH);
     cr_assert(perfect_improve(&problem, &(struct place_options){.memory_bytes = memory}, &best, &err));
     cr_assert_lt(mem_peak_bytes(MEM_SEARCH) - before, own + shares);
+    problem_finish(&problem);
+    free(buffers);
+    free(offset);
+}
+
+/* Few instants for many tiles: no guess makes all good, and the drawing goes on loosely. */
+static size_t make_crowded(struct place_buffer *buffers) { return make_tiling(buffers, 4400, 1000, true, 2); }
+
+/* What is found is a placement, the same each time, and far from what other placers find (1.3 of the optimum and more).
+ */
+Test(place_perfect, what_cannot_be_drawn_is_stacked)
+{
+    struct place_buffer *buffers = malloc(4410 * sizeof *buffers);
+    uint64_t *offset = malloc(4410 * sizeof *offset), first = 0;
+    size_t count = make_crowded(buffers);
+    for (int again = 0; again < 2; again++) {
+        struct problem problem;
+        struct error err = {0};
+        struct placement best = {offset, UINT64_MAX};
+        cr_assert(problem_init(&problem, buffers, count, &err));
+        cr_assert(perfect_improve(&problem, &(struct place_options){.seed = 1}, &best, &err), "%s", err.text);
+        cr_assert(best.arena > SIDE && best.arena < SIDE + SIDE / 10 * 3);
+        for (size_t i = 0; i < problem.count; i++) buffers[problem.origin[i]].offset = offset[i];
+        cr_assert(place_check(buffers, count, best.arena, &err), "%s", err.text);
+        if (again) cr_assert_eq(best.arena, first);
+        first = best.arena;
+        problem_finish(&problem);
+    }
+    free(buffers);
+    free(offset);
+}
+
+Test(place_perfect, some_failed_allocations_of_loose_drawings_are_survived)
+{
+    struct place_buffer *buffers = malloc(4410 * sizeof *buffers);
+    uint64_t *offset = malloc(4410 * sizeof *offset);
+    struct problem problem;
+    struct error err = {0};
+    size_t count = make_crowded(buffers);
+    cr_assert(problem_init(&problem, buffers, count, &err));
+    uint64_t before = mem_current_bytes(MEM_SEARCH);
+    for (uint64_t n = 20;; n += n / 2) {
+        struct placement best = {offset, UINT64_MAX};
+        err = (struct error){0};
+        mem_fail_at(n);
+        bool ok = perfect_improve(&problem, &(struct place_options){.seed = 1}, &best, &err);
+        mem_fail_at(0);
+        cr_assert_eq(mem_current_bytes(MEM_SEARCH), before, "allocation %llu leaks", (unsigned long long)n);
+        if (ok) break;
+        cr_assert_eq(err.kind, ERROR_MEMORY);
+    }
     problem_finish(&problem);
     free(buffers);
     free(offset);
@@ -340,4 +391,59 @@ static void check_tree(uint32_t seed)
 Test(place_perfect, a_tree_stands_for_all_orders_that_are_left)
 {
     for (uint32_t seed = 0; seed < rounds(200); seed++) check_tree(seed);
+}
+
+static void drop_by_hand(struct orders *orders, uint32_t leaf)
+{
+    static struct orders before;
+    before = *orders;
+    orders->count = 0;
+    orders->live--;
+    for (size_t k = 0; k < before.count; k++) {
+        uint32_t order[LEAVES];
+        for (size_t i = 0, kept = 0; i < before.live; i++)
+            if (before.order[k][i] != leaf) order[kept++] = before.order[k][i];
+        add_order(orders, order);
+    }
+}
+
+/* Two of what is live stand together from now on, where they can, and one is dropped. */
+static void check_drops(uint32_t seed)
+{
+    static struct orders orders;
+    struct random random = random_begin(seed, RANDOM_SEARCH, 3, 4);
+    struct error err = {0};
+    struct pq pq;
+    uint32_t live[LEAVES], next = LEAVES;
+    cr_assert(pq_init(&pq, 40, 40, LEAVES, &err));
+    for (uint32_t i = 0; i < LEAVES; i++) live[i] = i;
+    orders.live = LEAVES;
+    orders.count = 0;
+    permute(&orders, (uint32_t[]){0, 1, 2, 3, 4, 5}, 0, LEAVES);
+    pq_begin(&pq, live, LEAVES);
+    while (orders.live > 2) {
+        bool chosen[40] = {false};
+        size_t possible = 0;
+        uint32_t at = random_below(&random, (uint32_t)orders.live - 1), others[2] = {next, next + 1};
+        chosen[live[at]] = chosen[live[at + 1]] = true;
+        for (size_t k = 0; k < orders.count; k++) possible += stand_together(orders.order[k], orders.live, chosen);
+        cr_assert_eq(!isinf(pq_join_loss(&pq, live + at, 2)), possible > 0, "seed %u, %zu live", seed, orders.live);
+        if (possible > 0) {
+            replace_by_hand(&orders, chosen, others, 2);
+            pq_replace(&pq, live + at, 2, others, 2);
+            memcpy(live + at, others, sizeof others);
+            next += 2;
+        }
+        at = random_below(&random, (uint32_t)orders.live);
+        pq_drop(&pq, live[at]);
+        drop_by_hand(&orders, live[at]);
+        live[at] = live[orders.live];
+        cr_assert_eq(pq.nodes[pq.root].leaves, orders.live);
+    }
+    pq_finish(&pq);
+}
+
+Test(place_perfect, a_tree_without_a_leaf_stands_for_the_orders_of_the_others)
+{
+    for (uint32_t seed = 0; seed < rounds(200); seed++) check_drops(seed);
 }
