@@ -10,10 +10,11 @@
 #include "place_fast.h"
 #include "place_sort.h"
 
-#define THRESHOLDS 8          /* of L2, from 0 to half a chunk */
-#define MOST_WORK  1000000000 /* section updates of one filling: about a second */
-#define PASS_WORK  100000000  /* the same where no time is given */
-#define LOOK_EVERY 64         /* buffers between two looks at the clock */
+#define THRESHOLDS    8          /* of L2, from 0 to half a chunk */
+#define MOST_WORK     1000000000 /* section updates of one filling: about a second */
+#define PASS_WORK     100000000  /* the same where no time is given */
+#define HURRIED_STEPS 1000       /* of first fit for each of very many buffers where no time is given */
+#define LOOK_EVERY    64         /* buffers between two looks at the clock */
 
 /* What lives in one section, by Martello and Toth's classes for a threshold. */
 struct load {
@@ -235,9 +236,16 @@ static bool fill_improve(const struct problem *problem, uint64_t chunks, const s
     return ok;
 }
 
-/* Whether filling so many chunks takes little enough time. */
+/* Of very many buffers one pass over all of them is what no time is enough for. */
+static bool is_hurried(const struct problem *problem)
+{
+    return problem->deadline_ns == 0 && problem->count >= MANY_BUFFERS;
+}
+
+/* Whether filling so many chunks takes little enough time: each is a pass of its own. */
 static bool may_fill(const struct problem *problem, uint64_t chunks)
 {
+    if (is_hurried(problem)) return false;
     uint64_t length = 0, most = problem->deadline_ns > 0 ? MOST_WORK : PASS_WORK;
     for (size_t i = 0; i < problem->count; i++) length += problem->last[i] - problem->first[i];
     return length < most / chunks && chunks < PLACE_MEMORY_BYTES / sizeof(uint64_t) / problem->sections;
@@ -247,8 +255,10 @@ static bool place_problem(const struct problem *problem, uint64_t enough, const 
                           uint64_t least, struct placement *best, struct error *err)
 {
     struct squeeze_limits limits = {.steps = problem_pass_steps(problem), .options = options};
+    if (is_hurried(problem)) limits.steps = HURRIED_STEPS * (uint64_t)problem->count;
     uint64_t wanted = enough > least ? enough : least;
-    if (!problem->any_fixed) TRY(sweep_improve(problem, SWEEP_ALL, least * problem->chunk, best, err));
+    if (!problem->any_fixed)
+        TRY(sweep_improve(problem, is_hurried(problem) ? SWEEP_FIRST : SWEEP_ALL, least * problem->chunk, best, err));
     if (chunks_of(problem, best) <= least || (best->arena < UINT64_MAX && problem_halted(problem))) return true;
     TRY(squeeze_improve(problem, least * problem->chunk, &limits, best, err));
     if (chunks_of(problem, best) <= wanted || enough < least || problem_halted(problem)) return true;
