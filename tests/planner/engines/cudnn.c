@@ -47,17 +47,8 @@ Test(cudnn, every_device_has_an_engine_without_workspace, .timeout = 120)
         struct engine_helper *helper = start_for(devices[d]);
         for (uint32_t pass = 0; pass < ENGINE_PASSES; pass++)
             for (uint32_t dtype = DTYPE_F32; dtype <= DTYPE_F16; dtype++) {
-                struct engine_question q = {.pass = pass,
-                                            .dtype = dtype,
-                                            .weights = dtype,
-                                            .images = 64,
-                                            .height = 16,
-                                            .width = 16,
-                                            .channels = 32,
-                                            .filters = 64,
-                                            .kernel = {3, 3},
-                                            .stride = 2,
-                                            .padding = {1, 1}};
+                struct engine_question q = kit_question(pass, dtype, 64, 16, 32, 64);
+                q.stride = 2;
                 expect_engines(helper, &q, devices[d]);
             }
         engine_helper_stop(helper);
@@ -70,17 +61,11 @@ Test(cudnn, windows_of_one_row_or_column_have_engines, .timeout = 120)
     struct engine_helper *helper = start_for("h200");
     for (uint32_t pass = 0; pass < ENGINE_PASSES; pass++)
         for (uint32_t i = 0; i < 2; i++) {
-            struct engine_question q = {.pass = pass,
-                                        .dtype = DTYPE_F32,
-                                        .weights = DTYPE_F32,
-                                        .images = 32,
-                                        .height = 17,
-                                        .width = 17,
-                                        .channels = 128,
-                                        .filters = 192,
-                                        .kernel = {i ? 7 : 1, i ? 1 : 7},
-                                        .stride = 1,
-                                        .padding = {i ? 3 : 0, i ? 0 : 3}};
+            struct engine_question q = kit_question(pass, DTYPE_F32, 32, 17, 128, 192);
+            q.kernel[0] = i ? 7 : 1;
+            q.kernel[1] = i ? 1 : 7;
+            q.padding[0] = i ? 3 : 0;
+            q.padding[1] = i ? 0 : 3;
             expect_engines(helper, &q, "h200");
         }
     engine_helper_stop(helper);
@@ -94,18 +79,8 @@ Test(cudnn, channels_first_is_copied_for_tensor_cores, .timeout = 120)
     for (uint32_t pass = 0; pass < ENGINE_PASSES; pass++)
         for (uint32_t dtype = DTYPE_F32; dtype <= DTYPE_F16; dtype++) {
             const uint64_t x = dtype_bytes((enum dtype)dtype, 64ull * 56 * 56 * 64);
-            struct engine_question q = {.pass = pass,
-                                        .dtype = dtype,
-                                        .fused = ENGINE_CHANNELS_FIRST,
-                                        .weights = dtype,
-                                        .images = 64,
-                                        .height = 56,
-                                        .width = 56,
-                                        .channels = 64,
-                                        .filters = 64,
-                                        .kernel = {3, 3},
-                                        .stride = 1,
-                                        .padding = {1, 1}};
+            struct engine_question q = kit_question(pass, dtype, 64, 56, 64, 64);
+            q.fused = ENGINE_CHANNELS_FIRST;
             struct engine_answer answer;
             struct error err = {0};
             cr_assert(engine_helper_ask(helper, &q, &answer, &err), "%s", err.text);

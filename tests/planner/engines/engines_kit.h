@@ -80,4 +80,21 @@ static inline void kit_remove(const struct kit_folder *folder)
     cr_expect_eq(system(command), 0);
 }
 
+/* A convolution of 3 x 3 with stride 1 over square images, which stay as large, all in one type. */
+static inline struct engine_question kit_question(uint32_t pass, uint32_t dtype, uint32_t images, uint32_t side,
+                                                  uint32_t channels, uint32_t filters)
+{
+    return (struct engine_question){.pass = pass,
+                                    .dtype = dtype,
+                                    .weights = dtype,
+                                    .images = images,
+                                    .height = side,
+                                    .width = side,
+                                    .channels = channels,
+                                    .filters = filters,
+                                    .kernel = {3, 3},
+                                    .stride = 1,
+                                    .padding = {1, 1}};
+}
+
 #endif

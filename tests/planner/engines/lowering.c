@@ -162,18 +162,8 @@ Test(lowering, what_is_not_fused_has_no_engine, .timeout = 120)
             helper = start(kit_device(rows[i].device));
         }
         if (engine_helper_cudnn(helper) != 91900) cr_skip_test("the table is of cuDNN 9.19.0");
-        const struct engine_question q = {.pass = rows[i].pass,
-                                          .dtype = rows[i].dtype,
-                                          .weights = rows[i].dtype,
-                                          .fused = rows[i].fused,
-                                          .images = 256,
-                                          .height = 56,
-                                          .width = 56,
-                                          .channels = 64,
-                                          .filters = 64,
-                                          .kernel = {3, 3},
-                                          .stride = 1,
-                                          .padding = {1, 1}};
+        struct engine_question q = kit_question(rows[i].pass, rows[i].dtype, 256, 56, 64, 64);
+        q.fused = rows[i].fused;
         const struct engine_rules rules = {.tf32 = rows[i].tf32,
                                            .most_workspace_bytes = catalogue_find(rows[i].device)->workspace_bytes};
         cr_expect_eq(count_engines(helper, q, &rules), 0, "row %zu", i);
