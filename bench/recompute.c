@@ -4,30 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "chain.h"
+#include "chain_blocks.h"
 #include "clock.h"
 #include "mem.h"
 
 #define UNITS_PER_STAGE 111
 
-static struct chain_block unit_block(uint32_t width)
-{
-    /* width = the output's quanta; the branch's three inner convolutions and BN-ReLUs are a quarter, a quarter, whole.
-     */
-    return (struct chain_block){
-        .output = width,
-        .gradient = width,
-        .run_overhead = width + width / 4,
-        .forward_seconds = 1,
-        .options = 2,
-        .option = {{3 * width, 0, width + width / 4, 2}, {3 * width / 2, width, 2 * width + width / 4, 2.06}}};
-}
-
 int main(int argc, char **argv)
 {
     static struct chain_block blocks[3 * UNITS_PER_STAGE];
     struct chain chain = {.input = 4, .blocks = blocks, .count = 3 * UNITS_PER_STAGE};
-    for (size_t i = 0; i < chain.count; i++) blocks[i] = unit_block(16u >> i / UNITS_PER_STAGE);
+    for (size_t i = 0; i < chain.count; i++) blocks[i] = resnet_block(16u >> i / UNITS_PER_STAGE);
     static const uint64_t limits[] = {150, 300, 1000, 2000, 3000, 4800, 6000, 9000};
     printf("least limit %llu quanta\n", (unsigned long long)chain_least_limit(&chain));
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {

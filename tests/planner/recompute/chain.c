@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "chain.h"
+#include "chain_blocks.h"
 #include "mem.h"
 #include "random.h"
 #include "sanitizers.h"
@@ -79,16 +79,7 @@ Test(recompute_chain, more_memory_never_takes_longer)
 Test(recompute_chain, resnet_1001_reaches_the_known_times)
 {
     static struct chain_block blocks[MOST_BLOCKS];
-    for (size_t i = 0; i < 333; i++) {
-        uint32_t width = 16u >> i / 111;
-        blocks[i] = (struct chain_block){
-            .output = width,
-            .gradient = width,
-            .run_overhead = width + width / 4,
-            .forward_seconds = 1,
-            .options = 2,
-            .option = {{3 * width, 0, width + width / 4, 2}, {3 * width / 2, width, 2 * width + width / 4, 2.06}}};
-    }
+    for (size_t i = 0; i < 333; i++) blocks[i] = resnet_block(16u >> i / 111);
     struct chain chain = {.input = 4, .blocks = blocks, .count = 333};
     bool optimal;
     cr_expect_leq(solve(&chain, 300, 0, &optimal) / 999, 1.4045);
