@@ -33,8 +33,8 @@ struct change {
 /* Of the plan's peak: below it a change buys time rather than memory. */
 #define CHANGE_WORTH 0.02
 
-/* What each single change of the request would save and cost, for every plan that was made for one and differs from
- * `plan`, the request's own: first those that fit, among them those that save memory (change_saves_memory), most first,
+/* What each single change of the request would save and cost, for every plan that was made for one and takes less memory or
+ * time than `plan`, the request's own: first those that fit, among them those that save memory (change_saves_memory), most first,
  * then the fastest. A change that cannot be planned is left out. At most two dozen plans are made: of more than
  * PLAN_ROUGH_BLOCKS blocks roughly, and exactly where such a one does not fit. */
 bool changes_find(const struct plan_request *request, const struct plan *plan,
