@@ -51,6 +51,9 @@ static bool build_ladder(const struct chain *chain, uint64_t least, uint64_t fin
     }
 }
 
+/* A search's table is for limits near the arena's, from half of it on, or for all up to it. */
+enum depth { DEPTH_NEAR, DEPTH_HALF, DEPTH_ALL };
+
 /* The search over one chain. */
 struct search {
     const struct making *making;
@@ -58,7 +61,7 @@ struct search {
     struct ladder ladder;
     struct chain_table *table;
     uint64_t table_bytes;
-    bool deep;              /* the table is for limits from half of the arena's on */
+    enum depth depth;       /* from which limits on the table is */
     size_t bottom;          /* the table's first step */
     size_t sure;            /* taken to fit */
     size_t fitting;         /* the highest step known to fit, when best is not empty */
@@ -138,7 +141,8 @@ static bool search_ladder(struct search *search, uint64_t expected, struct error
     size_t hopeless = find_step(ladder, most_expected(expected));
     size_t sure = find_step(ladder, least_expected(expected));
     search->sure = search->bottom = sure > 0 ? sure - 1 : 0;
-    if (search->deep) search->bottom = find_step(ladder, expected / 2);
+    if (search->depth == DEPTH_HALF) search->bottom = find_step(ladder, expected / 2);
+    if (search->depth == DEPTH_ALL) search->bottom = 0;
     if (hopeless + 1 == ladder->count) hopeless++;
     uint64_t high = hopeless < ladder->count ? ladder->steps[hopeless] : UINT64_MAX;
     search->table = chain_table_create(search->chain, ladder->steps[search->bottom], high, search->table_bytes, err);
@@ -193,6 +197,16 @@ static bool bound_best(const struct search *search, uint64_t expected, struct er
  * prices of copies alone, the parts without. */
 #define SHORT_CHAIN 64
 
+/* With copies: all is looked at of few blocks, and of chains little longer than short ones, which are searched less. */
+#define FEW_BLOCKS 32
+#define DEEP_CHAIN 72
+
+static enum depth depth_of(size_t blocks)
+{
+    if (blocks <= FEW_BLOCKS || (blocks > SHORT_CHAIN && blocks <= DEEP_CHAIN)) return DEPTH_ALL;
+    return blocks <= SHORT_CHAIN ? DEPTH_HALF : DEPTH_NEAR;
+}
+
 /* Computing alone, by the blocks' measures, with a margin for what they do not tell. */
 static bool may_be_faster(const struct search *search, const struct chain_schedule *schedule,
                           const struct fastest *fastest)
@@ -203,8 +217,8 @@ static bool may_be_faster(const struct search *search, const struct chain_schedu
 }
 
 /* With copies less memory may take less time, by simulated streams: all steps below the highest that fits are tried, as
- * far down as the table goes. The table's first step rises with the limit: what is tried within a limit is mostly, but
- * not always, tried within a larger one. */
+ * far down as the table goes. Where that has all limits, what is tried within one is tried within a larger one; else its
+ * first step rises with the limit, and that is so mostly, but not always. */
 static bool look_below(const struct search *search, const struct fastest *fastest, struct error *err)
 {
     for (size_t step = search->fitting; step > search->bottom;) {
@@ -225,7 +239,7 @@ static bool search_chain(const struct making *making, const struct block_costs *
     struct search search = {.making = making,
                             .chain = &blocks->chain,
                             .table_bytes = table_bytes,
-                            .deep = fastest && blocks->chain.count <= SHORT_CHAIN,
+                            .depth = fastest ? depth_of(blocks->chain.count) : DEPTH_NEAR,
                             .best = best};
     uint64_t limit = making_arena_limit(making, 2 * making->variant->graph->op_count, 0);
     uint64_t expected = block_costs_quanta(blocks, limit), least = chain_least_limit(&blocks->chain);
@@ -303,7 +317,8 @@ static bool search_prices(const struct making *making, struct block_costs *block
  * schedules for several prices are tried, and the fastest on simulated streams is taken. Where host memory is limited,
  * higher prices send less, but blocks that are alike would all leave or none: so parts of them are sent, too. Without
  * rows of inputs that are made again quanta are finer, and streams fare otherwise. What is tried does not depend on
- * that limit, so that more host memory never makes a slower plan. More of the device's may (look_below). */
+ * that limit, so that more host memory never makes a slower plan. More of the device's may where not all of less
+ * is looked at (look_below). */
 static bool search_host(const struct making *making, struct block_costs *blocks, struct candidate *best, bool *fits,
                         struct error *err)
 {
