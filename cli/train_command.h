@@ -53,6 +53,7 @@ struct train_command {
     const char *run_folder; /* --run; NULL = none */
     bool run_goes_on;       /* it has this very run already, */
     bool run_begins_again;  /* of which nothing was saved */
+    uint64_t run_iterations; /* that it was to have before; 0 = it is new */
     struct run_record *record; /* once the run has begun there; else NULL */
     char run_log[TRAIN_PATH], run_trace[TRAIN_PATH];
     struct progress_line progress;

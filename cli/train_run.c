@@ -57,6 +57,7 @@ bool train_run_claimed(struct train_command *c, const struct plan *plan, struct 
     if (!c->run_goes_on) return true;
     TRY(run_facts_read(c->run_folder, &facts, err));
     uint64_t devices = facts.devices;
+    c->run_iterations = facts.iterations;
     run_facts_finish(&facts);
     if (devices != plan->device_count) train_trace_put_aside(c, (size_t)devices);
     return true;

@@ -223,6 +223,16 @@ static void say_divided(const struct train_command *c)
     page_text(stdout, 0, 2, &line);
 }
 
+/* A rate that falls follows the number of steps, which is not kept with a checkpoint. */
+static void say_other_length(const struct train_command *c)
+{
+    char before[UNITS_TEXT], now[UNITS_TEXT];
+    printf("the run was begun for %s steps and goes on to %s, so the rate falls at other steps than it would have; "
+           "--iterations %" PRIu64 " leaves it as it was\n",
+           units_format_count(c->run_iterations, before), units_format_count(c->options.iterations, now),
+           c->run_iterations);
+}
+
 void train_words_begin(const struct plan *plan, const struct train_command *c, const struct backend *backend)
 {
     char bytes[UNITS_TEXT];
@@ -239,6 +249,9 @@ void train_words_begin(const struct plan *plan, const struct train_command *c, c
     if (!c->options.weights && !c->options.resume_folder) say_unlearnt(plan);
     if (c->options.resume_folder)
         printf("going on after step %" PRIu64 ", from %s\n", c->resumed, PRINTABLE(c->checkpoint));
+    if (c->run_iterations && c->run_iterations != c->options.iterations &&
+        c->options.schedule.kind != SCHEDULE_CONSTANT)
+        say_other_length(c);
     if (c->run_begins_again) printf("nothing of the run in %s was saved: it begins again\n", PRINTABLE(c->run_folder));
     if (*c->trace_note) printf("%s: %s\n", PRINTABLE(c->trace), c->trace_note);
     fflush(stdout);

@@ -96,11 +96,15 @@ def check_going_on(scratch, data):
     expect(told['state'] == 'stopped' and 0 < told['step'] < 100000 and len(log_of(parts)) == told['step'], f'after Ctrl-C: {told}')
     steps = told['step'] + 4
     done = train(data, '--iterations', steps, '--schedule', 'constant', '--no-evaluate', '--resume', parts)
-    expect(done.returncode == 0, f'--resume of the folder: {done.stderr}')
+    expect(done.returncode == 0 and 'was begun for' not in done.stdout, f'--resume of the folder: {done.stdout}{done.stderr}')
     again = facts(parts)
     expect(again['state'] == 'finished' and again['step'] == steps and again['seconds'] > told['seconds']
            and [start['after_step'] for start in again['starts']] == [0, steps - 4], f'after --resume: {again}')
     train(data, '--iterations', steps, '--schedule', 'constant', '--no-evaluate', '--run', whole)
+    train(data, '--iterations', 12, '--no-evaluate', '--run', scratch / 'longer')
+    longer = train(data, '--iterations', 14, '--no-evaluate', '--resume', scratch / 'longer')
+    expect('was begun for 12 steps and goes on to 14,' in longer.stdout, f'another number of steps: {longer.stdout}{longer.stderr}')
+    shutil.rmtree(scratch / 'longer')
     expect([line['loss'] for line in log_of(whole)] == [line['loss'] for line in log_of(parts)], 'losses differ once the run went on')
     killed = scratch / 'killed'
     end(begin(data, '--iterations', 100000, '--run', killed), signal.SIGKILL)
