@@ -1,6 +1,7 @@
 #include "ranks_view.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -124,6 +125,38 @@ static const char *time_text(bool known, double ns, char out[UNITS_TEXT])
     return known ? units_format_seconds(ns * 1e-9, out) : "-";
 }
 
+/* What does not fit is cut, and says so. */
+__attribute__((format(printf, 5, 6))) static void draw_line(struct canvas *canvas, struct rect area, uint32_t row,
+                                                            enum ink ink, const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    canvas_text_cut(canvas, area, row, 0, area.columns, false, ink, text);
+}
+
+/* Of all ranks: whether any still makes steps. */
+static void draw_state(const struct ranks_view *view, struct canvas *canvas, struct rect area, uint32_t column)
+{
+    char text[40] = "LIVE";
+    size_t ended = 0, gone = 0;
+    for (size_t i = 0; i < view->count; i++) {
+        ended += view->rows[i].ended;
+        gone += view->rows[i].crashed;
+    }
+    if (view->reading)
+        snprintf(text, sizeof text, "READING %.0f %%", 100 * view->read_part);
+    else if (gone)
+        snprintf(text, sizeof text, "%zu GONE", gone);
+    else if (ended)
+        snprintf(text, sizeof text, ended < view->count ? "%zu ENDED" : "ENDED", ended);
+    enum ink ink = view->reading || (ended && !gone) ? INK_TITLE : gone ? INK_BAD : INK_GOOD;
+    if (column + 2 + canvas_width(text) < area.columns)
+        canvas_text_right(canvas, area, 0, area.columns - 1, ink, "%s", text);
+}
+
 static void draw_head(const struct ranks_view *view, struct canvas *canvas, struct rect area)
 {
     char spread[UNITS_TEXT], worst[UNITS_TEXT], step[UNITS_TEXT];
@@ -133,32 +166,39 @@ static void draw_head(const struct ranks_view *view, struct canvas *canvas, stru
     uint32_t column = canvas_text(canvas, area, 0, 0, INK_TITLE, "%zu ranks", view->count);
     column =
         canvas_text(canvas, area, 0, column + 2, INK_PLAIN, "step %" PRIu64 " of %" PRIu64, least, view->iterations);
-    if (view->reading) canvas_text(canvas, area, 0, column + 2, INK_TITLE, "READING %.0f %%", 100 * view->read_part);
+    draw_state(view, canvas, area, column);
     if (view->steps > 0)
-        canvas_text(canvas, area, 1, 0, INK_PLAIN, "their ends of a step of %s lie %s apart, %s at most (last %u)",
-                    units_format_seconds(view->step_ns * 1e-9, step),
-                    units_format_seconds(view->spread_ns * 1e-9, spread),
-                    units_format_seconds(view->worst_ns * 1e-9, worst), view->steps);
+        draw_line(canvas, area, 1, INK_PLAIN, "their ends of a step of %s lie %s apart, %s at most (last %u)",
+                  units_format_seconds(view->step_ns * 1e-9, step), units_format_seconds(view->spread_ns * 1e-9, spread),
+                  units_format_seconds(view->worst_ns * 1e-9, worst), view->steps);
     else
-        canvas_text(canvas, area, 1, 0, INK_DIM, "no step that all have ended");
+        draw_line(canvas, area, 1, INK_DIM, "no step that all have ended");
     if (view->waited_known)
-        canvas_text(canvas, area, 2, 0, INK_WARN, "rank %u on %s is waited for: the others are longer in sums",
-                    view->rows[view->waited_for].rank, view->rows[view->waited_for].host);
+        draw_line(canvas, area, 2, INK_WARN, "rank %u on %s is waited for: the others are longer in sums",
+                  view->rows[view->waited_for].rank, view->rows[view->waited_for].host);
     else
-        canvas_text(canvas, area, 2, 0, INK_DIM, "who is waited for is known when ops have been timed");
+        draw_line(canvas, area, 2, INK_DIM, "who is waited for is known when ops have been timed");
+}
+
+/* A column is whole or not there: half a number would be another one. */
+static void draw_cell(struct canvas *canvas, struct rect area, uint32_t row, uint32_t end, enum ink ink,
+                      const char *text)
+{
+    if (end <= area.columns) canvas_text_right(canvas, area, row, end, ink, "%s", text);
 }
 
 static void draw_titles(struct canvas *canvas, struct rect area, const struct columns *at)
 {
     const uint32_t row = FIRST_ROW - 1;
+    const struct {
+        uint32_t end;
+        const char *title;
+    } titles[] = {{at->devices, "DEVICES"}, {at->step, "STEP"},    {at->time, "TIME"},
+                  {at->late, "LATE"},       {at->sums, "IN SUMS"}, {at->waits, "WAITS"}};
     canvas_text(canvas, area, row, 0, INK_DIM, "RANK");
     canvas_text(canvas, area, row, AT_HOST, INK_DIM, "HOST");
-    canvas_text_right(canvas, area, row, at->devices, INK_DIM, "DEVICES");
-    canvas_text_right(canvas, area, row, at->step, INK_DIM, "STEP");
-    canvas_text_right(canvas, area, row, at->time, INK_DIM, "TIME");
-    canvas_text_right(canvas, area, row, at->late, INK_DIM, "LATE");
-    canvas_text_right(canvas, area, row, at->sums, INK_DIM, "IN SUMS");
-    canvas_text_right(canvas, area, row, at->waits, INK_DIM, "WAITS");
+    for (size_t i = 0; i < sizeof titles / sizeof titles[0]; i++)
+        draw_cell(canvas, area, row, titles[i].end, INK_DIM, titles[i].title);
 }
 
 static void draw_waits(const struct ranks_view *view, const struct rank_row *row, struct canvas *canvas,
@@ -168,31 +208,53 @@ static void draw_waits(const struct ranks_view *view, const struct rank_row *row
     uint32_t width = area.columns > at->bar ? area.columns - at->bar : 0;
     double part = view->step_ns > 0 ? row->waits_ns / view->step_ns : 0;
     uint32_t cells = (uint32_t)((double)width * (part < 1 ? part : 1));
-    canvas_text_right(canvas, area, line, at->waits, INK_PLAIN, "%s", time_text(true, row->waits_ns, waits));
+    draw_cell(canvas, area, line, at->waits, INK_PLAIN, time_text(true, row->waits_ns, waits));
     for (uint32_t i = 0; i < cells; i++) canvas_glyph(canvas, area, line, at->bar + i, 0x2588, INK_COMM);
 }
 
+/* In words, what is wrong with a rank; empty where nothing is. */
+static void write_trouble(const struct rank_row *row, char out[32])
+{
+    out[0] = '\0';
+    if (row->crashed)
+        snprintf(out, 32, "process gone");
+    else if (!row->ended && row->silent_seconds > 5)
+        snprintf(out, 32, "silent %.0f s", row->silent_seconds);
+}
+
+static void draw_numbers(const struct ranks_view *view, size_t i, struct canvas *canvas, struct rect area,
+                         uint32_t line, const struct columns *at, enum ink ink)
+{
+    const struct rank_row *row = &view->rows[i];
+    char text[UNITS_TEXT];
+    snprintf(text, sizeof text, "%u", row->devices);
+    draw_cell(canvas, area, line, at->devices, ink, text);
+    snprintf(text, sizeof text, "%" PRIu64, row->step);
+    draw_cell(canvas, area, line, at->step, ink, text);
+    draw_cell(canvas, area, line, at->time, ink, time_text(row->steps_known, row->step_ns, text));
+    draw_cell(canvas, area, line, at->late, ink, time_text(row->steps_known, row->late_ns, text));
+    draw_cell(canvas, area, line, at->sums, ink, time_text(row->sums_known, row->sums_ns, text));
+}
+
+/* Trouble stands where waits would, and on a narrow screen where numbers would. */
 static void draw_row(const struct ranks_view *view, size_t i, struct canvas *canvas, struct rect area, uint32_t line,
                      const struct columns *at)
 {
     const struct rank_row *row = &view->rows[i];
-    char time[UNITS_TEXT], late[UNITS_TEXT], sums[UNITS_TEXT];
+    char trouble[32];
+    write_trouble(row, trouble);
+    bool narrow = *trouble && at->sums + 2 + canvas_width(trouble) > area.columns;
     enum ink ink = row->crashed ? INK_BAD : view->waited_known && i == view->waited_for ? INK_WARN : INK_PLAIN;
     canvas_text(canvas, area, line, 0, ink, "%u", row->rank);
     canvas_text_cut(canvas, area, line, AT_HOST, at->host - AT_HOST, false, ink, row->host);
-    canvas_text_right(canvas, area, line, at->devices, ink, "%u", row->devices);
-    canvas_text_right(canvas, area, line, at->step, ink, "%" PRIu64, row->step);
-    canvas_text_right(canvas, area, line, at->time, ink, "%s", time_text(row->steps_known, row->step_ns, time));
-    canvas_text_right(canvas, area, line, at->late, ink, "%s", time_text(row->steps_known, row->late_ns, late));
-    canvas_text_right(canvas, area, line, at->sums, ink, "%s", time_text(row->sums_known, row->sums_ns, sums));
-    if (row->crashed)
-        canvas_text(canvas, area, line, at->sums + 2, INK_BAD, "process gone");
-    else if (!row->ended && row->silent_seconds > 5)
-        canvas_text(canvas, area, line, at->sums + 2, INK_WARN, "silent %.0f s", row->silent_seconds);
+    if (!narrow) draw_numbers(view, i, canvas, area, line, at, ink);
+    if (*trouble)
+        canvas_text(canvas, area, line, narrow ? at->host + 1 : at->sums + 2, row->crashed ? INK_BAD : INK_WARN, "%s",
+                    trouble);
     else if (view->waited_known)
         draw_waits(view, row, canvas, area, line, at);
     else
-        canvas_text_right(canvas, area, line, at->waits, INK_DIM, "-");
+        draw_cell(canvas, area, line, at->waits, INK_DIM, "-");
 }
 
 /* How many rows there are for the one that is waited for, for those that are gone and for the others: as far as there
@@ -244,6 +306,6 @@ void ranks_view_draw(const struct ranks_view *view, struct canvas *canvas)
         canvas_text(canvas, area, area.rows - 2, 0, INK_DIM, "%zu more ranks; a higher screen shows them",
                     view->count - shown);
     if (area.rows > FIRST_ROW)
-        canvas_text(canvas, area, area.rows - 1, 1, INK_DIM,
-                    "q quit   fathom top TRACE: one rank's ops, layers and memory");
+        canvas_text_cut(canvas, area, area.rows - 1, 1, area.columns > 1 ? area.columns - 1 : 0, false, INK_DIM,
+                        "q quit   fathom top TRACE: one rank's ops, layers and memory");
 }

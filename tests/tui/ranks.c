@@ -141,3 +141,41 @@ Test(ranks_view, unknown_is_a_dash)
     cr_expect(strstr(line_of(&text, 6), "silent 12 s"), "%s", text.bytes);
     text_finish(&text);
 }
+
+/* Half a number would be another one. */
+Test(ranks_view, what_does_not_fit_is_left_out_or_cut_with_a_sign)
+{
+    begin(3);
+    rows[1].silent_seconds = 12;
+    struct text text = draw(10, 40);
+    const char *titles = line_of(&text, 4);
+    cr_expect(strstr(titles, "STEP") && !strstr(titles, "TI"), "%s", titles);
+    const char *row = line_of(&text, 5);
+    cr_expect(strcmp(row + strlen(row) - 6, "123456") == 0, "%s", row);
+    row = line_of(&text, 6);
+    cr_expect(strstr(row, "silent 12 s"), "%s", row);
+    row = line_of(&text, 1);
+    cr_expect(row[strlen(row) - 1] == '~', "%s", row);
+    text_finish(&text);
+}
+
+Test(ranks_view, whether_the_run_goes_on_is_told)
+{
+    begin(3);
+    struct text text = draw(24, 80);
+    cr_expect(strstr(line_of(&text, 0), " LIVE"), "%s", text.bytes);
+    text_finish(&text);
+    rows[0].ended = true;
+    text = draw(24, 80);
+    cr_expect(strstr(line_of(&text, 0), " 1 ENDED"), "%s", text.bytes);
+    text_finish(&text);
+    rows[1].ended = rows[2].ended = true;
+    text = draw(24, 80);
+    cr_expect(strstr(line_of(&text, 0), "  ENDED"), "%s", text.bytes);
+    text_finish(&text);
+    rows[1].ended = false;
+    rows[1].crashed = true;
+    text = draw(24, 80);
+    cr_expect(strstr(line_of(&text, 0), " 1 GONE"), "%s", text.bytes);
+    text_finish(&text);
+}
