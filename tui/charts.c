@@ -161,7 +161,8 @@ static void draw_used(const struct rollup_device *device, struct canvas *canvas,
 {
     char used[UNITS_TEXT], plan[UNITS_TEXT];
     uint64_t peak = device->used_known[sample] ? device->peak_bytes[sample] : 0;
-    struct canvas_item items[3] = {{.label = name, .ink = INK_DIM, .text = "–"}, {.rank = 1}, {.rank = 2}};
+    struct canvas_item items[4] = {{.label = name, .ink = INK_DIM, .text = "–"}, {.rank = 1}, {.rank = 2},
+                                   {.rank = 3, .text = "planned"}};
     if (peak && planned) {
         double part = part_of(peak, planned);
         items[0].ink = part > 1.03 ? INK_BAD : INK_GOOD;
@@ -171,7 +172,7 @@ static void draw_used(const struct rollup_device *device, struct canvas *canvas,
     if (planned)
         snprintf(items[2].text, CANVAS_ITEM, "%s%s", peak ? "of " : "plan ", units_format_bytes(planned, plan));
     uint32_t column = canvas_items(canvas, area, row, 0, area.columns, 2, items, peak ? 2 : 1);
-    if (planned) canvas_items(canvas, area, row, column + (peak ? 1 : 2), area.columns, 0, &items[2], 1);
+    if (planned) canvas_items(canvas, area, row, column + (peak ? 1 : 2), area.columns, 1, &items[2], peak ? 2 : 1);
 }
 
 /* A GPU's, of which the plan has the context too: where that is not known there is nothing to compare. */
@@ -269,6 +270,33 @@ static void make_tensors(struct dashboard_tensors *tensors, const struct rollup 
     for (size_t i = 0; i < tensors->count; i++) tensors->largest[i] = (uint32_t)(largest[i] - table);
 }
 
+/* Of tens of thousands: looked through once, as the table is whole when it is there. */
+static uint64_t offloaded_bytes(struct dashboard *dashboard, const struct rollup *rollup, uint32_t device)
+{
+    struct dashboard_offload *offload = &dashboard->offload;
+    size_t count;
+    const struct rollup_tensor *table = rollup_tensors(rollup, device, &count);
+    if (!table) return 0;
+    if (offload->of == table && offload->count == count) return offload->bytes;
+    *offload = (struct dashboard_offload){.of = table, .count = count};
+    for (size_t i = 0; i < count; i++)
+        if (table[i].host && table[i].offset + table[i].bytes > offload->bytes)
+            offload->bytes = table[i].offset + table[i].bytes;
+    return offload->bytes;
+}
+
+/* What the plan puts into the host's memory for a device; returns the row after it. */
+static uint32_t draw_offloaded(uint64_t bytes, struct canvas *canvas, struct rect area, uint32_t row)
+{
+    char text[UNITS_TEXT];
+    if (bytes == 0) return row;
+    struct canvas_item items[] = {{.label = "offload", .ink = INK_PLAIN},
+                                  {.rank = 1, .ink = INK_DIM, .text = "of host memory planned"}};
+    snprintf(items[0].text, CANVAS_ITEM, "%s", units_format_bytes(bytes, text));
+    canvas_items(canvas, area, row, 0, area.columns, 2, items, 2);
+    return row + 1;
+}
+
 static void draw_tensor(const struct rollup_tensor *t, struct canvas *canvas, struct rect area, uint32_t row)
 {
     char text[UNITS_TEXT];
@@ -314,6 +342,7 @@ static void draw_memory(struct dashboard *dashboard, const struct rollup *rollup
     } else {
         draw_process(rollup, canvas, area, row++);
     }
+    row = draw_offloaded(offloaded_bytes(dashboard, rollup, index), canvas, area, row);
     draw_class_bar(classes, count, device->planned_bytes, canvas, area, row++);
     row = draw_classes(classes, count, canvas, area, row);
     row = draw_tensors(dashboard, rollup, index, canvas, area, row);
@@ -387,6 +416,12 @@ static void make_loss_curve(struct dashboard_curve *curve, const struct rollup *
     mem_free(values);
 }
 
+static void draw_no_loss(struct canvas *canvas, struct rect area)
+{
+    canvas_text_cut(canvas, area, 0, 1, area.columns > 1 ? area.columns - 1 : 0, false, INK_DIM,
+                    "no loss has been reported");
+}
+
 static void draw_curve(struct dashboard *dashboard, const struct rollup *rollup, struct window window,
                        struct canvas *canvas, struct rect area)
 {
@@ -396,7 +431,10 @@ static void draw_curve(struct dashboard *dashboard, const struct rollup *rollup,
     struct rect plot = {area.row, area.column + labels, area.rows, area.columns - labels};
     const uint64_t asked[4] = {dashboard->renewals, dashboard->cursor, dashboard->zoom, plot.columns};
     if (begin_curve(curve, window.count, asked)) make_loss_curve(curve, rollup, window, plot.columns);
-    if (curve->count == 0) return;
+    if (curve->count == 0) {
+        draw_no_loss(canvas, area);
+        return;
+    }
     canvas_text(canvas, area, 0, 0, INK_DIM, "%7.3f", curve->high);
     canvas_text(canvas, area, area.rows - 1, 0, INK_DIM, "%7.3f", curve->low);
     canvas_plot(canvas, plot, curve->values, curve->count, curve->low, curve->high, INK_BACKWARD);
@@ -407,7 +445,7 @@ void panel_loss(struct dashboard *dashboard, const struct rollup *rollup, struct
     if (area.rows == 0) return;
     char title[96] = "Loss";
     if (rollup->step_count == 0) {
-        canvas_frame(canvas, area, title, dashboard->view == VIEW_LOSS);
+        draw_no_loss(canvas, canvas_frame(canvas, area, title, dashboard->view == VIEW_LOSS));
         return;
     }
     struct window window = zoomed_window(dashboard, rollup);

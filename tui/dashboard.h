@@ -112,12 +112,20 @@ struct dashboard_tensors {
     bool made;
 };
 
+/* What offloaded tensors take of the host's memory, and of which table that was told. */
+struct dashboard_offload {
+    const struct rollup_tensor *of;
+    size_t count;
+    uint64_t bytes;
+};
+
 struct dashboard {
     enum view view;
     enum op_sort sort;
     enum row_group group;
     bool devices_toggled; /* see dashboard_devices_apart */
     bool paused, help, quit;
+    uint32_t help_scroll; /* lines above those shown, where they do not all fit */
     bool asks_record; /* a key asked to record steps: for whoever can tell the run, who puts it back */
     char notice[96];  /* shown instead of the run's state while not empty */
     char filter[DASHBOARD_FILTER]; /* in layer, kind or pass, or in a kernel's name; case does not matter */
@@ -136,6 +144,7 @@ struct dashboard {
     uint64_t renewals;            /* how often rows were made */
     struct dashboard_curve live, loss;
     struct dashboard_tensors tensors;
+    struct dashboard_offload offload;
     struct row_list ops, kernels; /* kernels: while they are shown */
     uint32_t only_op;             /* whose kernels are shown: its index in the rollup + 1; 0 = of all */
     struct tree tree;

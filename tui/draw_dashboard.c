@@ -43,11 +43,29 @@ bool dashboard_update(struct dashboard *dashboard, const struct rollup *rollup, 
     return true;
 }
 
+static bool knows_memory(const struct rollup_device *device)
+{
+    bool known = device->planned_bytes || device->arena_bytes || device->classes;
+    for (int sample = 0; sample < TRACE_SAMPLES; sample++) known = known || device->used_known[sample];
+    return known;
+}
+
+/* An imported trace has neither. While a run goes on its losses may still come. */
+static struct layout_below below_table(const struct rollup *rollup)
+{
+    bool no_loss = rollup->ended && rollup->unreported >> METRIC_LOSS & 1;
+    struct layout_below below = {.memory = !rollup->has_run, .loss = !no_loss};
+    for (uint32_t i = 0; i < rollup->device_count && i < ROLLUP_MOST_DEVICES; i++)
+        below.memory = below.memory || knows_memory(&rollup->devices[i]);
+    return below;
+}
+
 void dashboard_draw(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas)
 {
     uint32_t gpus[ROLLUP_MOST_DEVICES];
     canvas_clear(canvas);
-    struct layout layout = layout_for(dashboard->view, canvas->rows, canvas->columns, dashboard_gpus(rollup, gpus));
+    struct layout layout = layout_for(dashboard->view, canvas->rows, canvas->columns, dashboard_gpus(rollup, gpus),
+                                      below_table(rollup));
     panel_gpus(dashboard, rollup, canvas, layout.gpus);
     panel_header(dashboard, rollup, canvas, layout.header);
     panel_ops(dashboard, rollup, canvas, layout.ops);
@@ -56,5 +74,5 @@ void dashboard_draw(struct dashboard *dashboard, const struct rollup *rollup, st
     panel_loss(dashboard, rollup, canvas, layout.loss);
     panel_kernels(dashboard, rollup, canvas, layout.kernels);
     panel_footer(dashboard, rollup, canvas, layout.footer);
-    if (dashboard->help) panel_help(canvas);
+    if (dashboard->help) panel_help(dashboard, canvas);
 }

@@ -86,6 +86,7 @@ static void open_layer(struct dashboard *dashboard, uint32_t op)
     if (op >= tree->op_count) return;
     uint32_t leaf = tree->leaves[op];
     for (uint32_t n = tree->nodes[leaf].parent; n != TREE_NONE; n = tree->nodes[n].parent) tree->nodes[n].open = true;
+    tree->touched = true;
     tree_flatten(tree, NULL);
     for (size_t line = 0; line < tree->visible_count; line++)
         if (tree->visible[line] == leaf) dashboard->tree_selected = line;
@@ -228,12 +229,30 @@ static void letter_key(struct dashboard *dashboard, const struct rollup *rollup,
     }
 }
 
+/* Keys that move, while the help is shown; false for others. */
+static bool scroll_help(struct dashboard *dashboard, uint32_t key)
+{
+    uint32_t *scroll = &dashboard->help_scroll; /* panel_help stops at the end */
+    switch (key) {
+    case 'k':
+    case DASHBOARD_UP: *scroll -= *scroll > 0; return true;
+    case 'j':
+    case DASHBOARD_DOWN: ++*scroll; return true;
+    case DASHBOARD_PAGE_UP: *scroll = *scroll > 5 ? *scroll - 5 : 0; return true;
+    case DASHBOARD_PAGE_DOWN: *scroll += 5; return true;
+    case DASHBOARD_FIRST: *scroll = 0; return true;
+    case DASHBOARD_LAST: *scroll = 1000; return true;
+    default: return false;
+    }
+}
+
 void dashboard_key(struct dashboard *dashboard, const struct rollup *rollup, uint32_t key)
 {
     if (dashboard->filter_open && key < 0x10000) {
         filter_key(dashboard, key);
         return;
     }
+    if (dashboard->help && scroll_help(dashboard, key)) return;
     long page = dashboard->page_rows > 1 ? (long)dashboard->page_rows - 1 : 10;
     switch (key) {
     case DASHBOARD_ESCAPE: escape_key(dashboard); break;

@@ -239,7 +239,7 @@ void panel_ops(struct dashboard *dashboard, const struct rollup *rollup, struct 
 
 /* ---- Layers ---- */
 
-/* A bar of forward, recompute, backward and other time, over the time of the largest sibling. */
+/* A bar of forward, recompute, backward and other time, over that of all layers: beside the node's share of a step. */
 static void draw_pass_bar(struct canvas *canvas, struct rect area, uint32_t line, uint32_t column, uint32_t columns,
                           const struct tree_node *node, uint64_t most_ns)
 {
@@ -306,10 +306,11 @@ void panel_layers(struct dashboard *dashboard, const struct rollup *rollup, stru
     bool active = dashboard->view == VIEW_LAYERS;
     struct rect inside = canvas_frame(canvas, area, "Layers: █ forward ░ again ▓ backward ▒ other", active);
     const struct tree *tree = &dashboard->tree;
-    if (dashboard->tree_selected >= tree->visible_count)
-        dashboard->tree_selected = tree->visible_count ? tree->visible_count - 1 : 0;
     if (inside.rows < 2) return;
     size_t rows = inside.rows - 1;
+    tree_open_to_fit(&dashboard->tree, rows);
+    if (dashboard->tree_selected >= tree->visible_count)
+        dashboard->tree_selected = tree->visible_count ? tree->visible_count - 1 : 0;
     draw_layers_head(dashboard, canvas, inside);
     dashboard->tree_scroll = panel_scroll(dashboard->tree_scroll, dashboard->tree_selected, tree->visible_count, rows);
     if (active) {

@@ -1,4 +1,4 @@
-/* Header, footer and help. */
+/* Header and footer. */
 #define _GNU_SOURCE
 #include "panels.h"
 
@@ -73,7 +73,7 @@ static void add_crash(struct line *line, const struct dashboard *dashboard)
 {
     char when[40], ago[UNITS_TEXT];
     double now = dashboard->stopped_at + dashboard->silent_seconds;
-    units_format_seconds(dashboard->silent_seconds, ago);
+    units_format_seconds(round(dashboard->silent_seconds), ago);
     add_item(line, 0, NULL, INK_WARN, "CRASHED");
     if (dashboard->stopped_at > 0) {
         write_moment(dashboard->stopped_at, now, when, sizeof when);
@@ -329,34 +329,4 @@ void panel_footer(struct dashboard *dashboard, const struct rollup *rollup, stru
         if (hints[i][0] != 'r' || (goes_on(dashboard, rollup) && !dashboard->replay))
             add_item(&line, i < 2 ? 1 : (uint8_t)(i + 1), NULL, INK_DIM, i ? "  %s" : " %s", hints[i]);
     canvas_items(canvas, area, 0, 1, area.columns, 0, line.items, line.count);
-}
-
-void panel_help(struct canvas *canvas)
-{
-    static const char *const lines[] = {
-        "1-6, Tab     overview, ops, layers, memory, loss, kernels",
-        "Up Down j k  select a line;  PgUp PgDn Home End",
-        "Enter        open: a group's ops, an op's kernels, their layer",
-        "Left Right   close and open in the tree; else step back and forth",
-        "s, S         sort by the next, the previous column",
-        "g, G         ops one by one, or together by kind, layer or pass",
-        "Peak         of ops: time at the device's peak over theirs; f: of",
-        "             its FLOP/s, b: of its memory; caches give over 100 %",
-        "D            a line for each device, or devices together",
-        "/            filter by layer, kind, pass or kernel; Esc clears",
-        "d            next device in the memory panel",
-        "+ -          zoom the loss curve",
-        "Space        pause and go on; the run does not notice",
-        "r            have the run record its next 64 steps, op by op",
-        "q            quit (the run goes on)",
-    };
-    uint32_t rows = sizeof lines / sizeof lines[0] + 2, columns = 68;
-    if (canvas->rows < rows || canvas->columns < columns)
-        columns = canvas->columns, rows = rows < canvas->rows ? rows : canvas->rows;
-    struct rect area = {(canvas->rows - rows) / 2, (canvas->columns - columns) / 2, rows, columns};
-    for (uint32_t row = 0; row < rows; row++)
-        for (uint32_t column = 0; column < columns; column++) canvas_glyph(canvas, area, row, column, ' ', INK_PLAIN);
-    struct rect inside = canvas_frame(canvas, area, "Keys", true);
-    for (uint32_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
-        canvas_text_cut(canvas, inside, i, 1, inside.columns > 1 ? inside.columns - 1 : 0, false, INK_PLAIN, lines[i]);
 }

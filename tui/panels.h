@@ -18,6 +18,7 @@ size_t panel_scroll(size_t scroll, size_t selected, size_t count, size_t rows);
 size_t panel_show_lines(struct dashboard *dashboard, struct row_list *list, struct rect inside);
 /* What row_list_share is of. */
 const char *panel_share_title(const struct row_list *list);
-void panel_help(struct canvas *canvas);
+/* Over all other panels; scrolled where it does not fit. */
+void panel_help(struct dashboard *dashboard, struct canvas *canvas);
 
 #endif

@@ -29,21 +29,27 @@ static struct rect take_top(struct rect *area, uint32_t rows)
 
 #define LEAST_OVERVIEW 12 /* rows with room for anything below the table */
 
-static void split_overview(struct layout *layout, struct rect body)
+static uint32_t table_rows(struct rect body, struct layout_below below)
+{
+    if (!below.memory && !below.loss) return body.rows;
+    uint32_t table = body.rows * 6 / 10;
+    if (body.rows - table < 8) table = body.rows > 16 ? body.rows - 8 : body.rows / 2;
+    return table;
+}
+
+static void split_overview(struct layout *layout, struct rect body, struct layout_below below)
 {
     if (body.rows < LEAST_OVERVIEW) {
         layout->ops = body;
         return;
     }
-    uint32_t table = body.rows * 6 / 10;
-    if (body.rows - table < 8) table = body.rows > 16 ? body.rows - 8 : body.rows / 2;
-    struct rect top = take_top(&body, table);
+    struct rect top = take_top(&body, table_rows(body, below));
     if (top.columns >= WIDE)
         layout->layers = take_left(&top, top.columns - OPS_COLUMNS < top.columns * 4 / 10 ? top.columns - OPS_COLUMNS
                                                                                           : top.columns * 4 / 10);
     layout->ops = top;
-    layout->memory = take_left(&body, body.columns / 2);
-    layout->loss = body;
+    if (below.memory) layout->memory = take_left(&body, below.loss ? body.columns / 2 : body.columns);
+    if (below.loss) layout->loss = body;
 }
 
 static uint32_t gpu_rows(uint32_t rows, size_t gpus)
@@ -52,14 +58,14 @@ static uint32_t gpu_rows(uint32_t rows, size_t gpus)
     return (uint32_t)(gpus < most ? gpus : most);
 }
 
-struct layout layout_for(enum view view, uint32_t rows, uint32_t columns, size_t gpus)
+struct layout layout_for(enum view view, uint32_t rows, uint32_t columns, size_t gpus, struct layout_below below)
 {
     struct layout layout = {.header = {0, 0, HEADER_ROWS < rows ? HEADER_ROWS : rows, columns}};
     if (rows > HEADER_ROWS) layout.footer = (struct rect){rows - 1, 0, 1, columns};
     struct rect body = body_of(rows, columns);
     layout.gpus = take_top(&body, gpu_rows(rows, gpus));
     switch (view) {
-    case VIEW_OVERVIEW: split_overview(&layout, body); break;
+    case VIEW_OVERVIEW: split_overview(&layout, body, below); break;
     case VIEW_OPS: layout.ops = body; break;
     case VIEW_LAYERS: layout.layers = body; break;
     case VIEW_MEMORY: layout.memory = body; break;

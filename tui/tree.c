@@ -210,7 +210,58 @@ bool tree_toggle(struct tree *tree, size_t line)
     struct tree_node *n = &tree->nodes[tree->visible[line]];
     if (n->first_child == TREE_NONE) return false;
     n->open = !n->open;
+    tree->touched = true;
     return true;
+}
+
+#define MOST_LEVELS 16
+#define LARGE_PART  10 /* a node is opened by itself when it has more than one in so many leaves: no stem, no head */
+
+/* How many leaves lie below each node, which is made after its parent; to be freed. NULL when memory is short. */
+static uint32_t *count_leaves(const struct tree *tree)
+{
+    uint32_t *leaves = mem_zalloc(MEM_SCREEN, tree->node_count, sizeof *leaves);
+    for (size_t i = tree->node_count; leaves && i-- > 1;) {
+        leaves[i] += tree->nodes[i].first_child == TREE_NONE;
+        leaves[tree->nodes[i].parent] += leaves[i];
+    }
+    return leaves;
+}
+
+static bool is_large(const uint32_t *leaves, size_t node)
+{
+    return (uint64_t)leaves[node] * LARGE_PART > leaves[0];
+}
+
+/* The deepest level of which all lines fit when large nodes above it are open. */
+static uint32_t levels_in(const struct tree *tree, const uint32_t *leaves, size_t rows)
+{
+    size_t lines[MOST_LEVELS] = {0}, sum = 0;
+    uint32_t level = 1;
+    for (size_t i = 1; i < tree->node_count; i++) {
+        const struct tree_node *n = &tree->nodes[i];
+        if (n->depth < MOST_LEVELS && is_large(leaves, n->parent)) lines[n->depth]++;
+    }
+    for (uint32_t d = 1; d < MOST_LEVELS && lines[d] > 0; d++) {
+        sum += lines[d];
+        if (sum <= rows) level = d;
+    }
+    return level;
+}
+
+void tree_open_to_fit(struct tree *tree, size_t rows)
+{
+    if (tree->touched || tree->node_count == 0) return;
+    if (tree->fit_rows == rows && tree->fit_nodes == tree->node_count) return;
+    uint32_t *leaves = count_leaves(tree);
+    if (!leaves) return;
+    const uint32_t level = levels_in(tree, leaves, rows);
+    for (size_t i = 1; i < tree->node_count; i++)
+        tree->nodes[i].open = tree->nodes[i].depth < level && is_large(leaves, i);
+    mem_free(leaves);
+    tree->fit_rows = rows;
+    tree->fit_nodes = tree->node_count;
+    tree_flatten(tree, NULL);
 }
 
 size_t tree_parent_line(const struct tree *tree, size_t line)

@@ -37,6 +37,8 @@ struct tree {
     size_t leaf_capacity;
     uint32_t *visible; /* nodes whose ancestors are all open, in order */
     size_t visible_count, visible_capacity;
+    bool touched;    /* somebody has opened or closed a node: what is open is theirs */
+    size_t fit_rows, fit_nodes; /* what tree_open_to_fit was done for last */
 };
 
 /* Takes new ops in, then adds up times. Open nodes stay open. */
@@ -45,6 +47,8 @@ bool tree_update(struct tree *tree, const struct rollup *rollup, struct error *e
 double tree_step_ns(const struct tree_node *node);
 /* Opens or closes the visible-th line's node; returns false for a leaf. */
 bool tree_toggle(struct tree *tree, size_t line);
+/* Opens as many levels as so many lines can show, of nodes with a good part of all ops, until somebody has touched the tree. */
+void tree_open_to_fit(struct tree *tree, size_t rows);
 /* Line of the parent of the node at `line`, or `line` itself at the top. */
 size_t tree_parent_line(const struct tree *tree, size_t line);
 /* Rebuilds the visible lines after nodes were opened or closed. */

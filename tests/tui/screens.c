@@ -9,7 +9,8 @@ Test(layout, nothing_overlaps_and_nothing_sticks_out)
     for (uint32_t rows = 1; rows < 60; rows++)
         for (uint32_t columns = 20; columns < 220; columns += 7)
             for (int view = 0; view < VIEWS; view++) {
-                struct layout layout = layout_for((enum view)view, rows, columns, rows % 10);
+                struct layout layout = layout_for((enum view)view, rows, columns, rows % 10,
+                                                  (struct layout_below){rows % 2, rows / 2 % 2});
                 const struct rect areas[] = {layout.header, layout.ops,     layout.layers, layout.memory,
                                              layout.loss,   layout.kernels, layout.footer, layout.gpus};
                 uint32_t cells = 0;
@@ -25,7 +26,8 @@ Test(layout, nothing_overlaps_and_nothing_sticks_out)
 /* Frames alone would be all that a table, a plan and a curve have on ten rows. */
 Test(layout, a_low_screen_is_the_tables)
 {
-    struct layout low = layout_for(VIEW_OVERVIEW, 10, 40, 0), high = layout_for(VIEW_OVERVIEW, 24, 80, 0);
+    const struct layout_below all = {true, true};
+    struct layout low = layout_for(VIEW_OVERVIEW, 10, 40, 0, all), high = layout_for(VIEW_OVERVIEW, 24, 80, 0, all);
     cr_expect(low.ops.rows == 5 && low.memory.rows == 0 && low.loss.rows == 0);
     cr_expect(high.ops.rows > 5 && high.memory.rows > 5 && high.loss.rows > 5);
 }
