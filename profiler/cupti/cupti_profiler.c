@@ -93,6 +93,24 @@ static void CUPTIAPI take_buffer(CUcontext context, uint32_t stream, uint8_t *bu
     if (p && buffer) cupti_buffers_complete(p->buffers, (struct full_buffer){buffer, valid, context, stream});
 }
 
+/* A call that starts something, from its beginning to its end, on the thread that makes it. */
+static _Thread_local struct {
+    bool runtime, driver; /* one of either that has not ended */
+    bool owned, told;     /* it is somebody's; of its node the owner is known */
+    struct owner owner;
+} call_now;
+
+/* A call that is captured is announced as any other, and its node between its beginning and its end (CUPTI's release
+ * notes, 11.0): both are one thing in one place. */
+static bool find_node_owner(const CUpti_GraphData *graph, const CUpti_ResourceData *data, struct owner *owner)
+{
+    if (!(call_now.runtime || call_now.driver) || !call_now.owned || call_now.told)
+        return scopes_next(graph->graph, data->context, owner);
+    scopes_see_graph(graph->graph);
+    *owner = call_now.owner;
+    return call_now.told = true;
+}
+
 /* Nodes that are made outside of an op's launch are clones, which instantiation announces as created too. */
 static void see_node(struct cupti_profiler *p, CUpti_CallbackId id, const CUpti_ResourceData *data)
 {
@@ -105,7 +123,7 @@ static void see_node(struct cupti_profiler *p, CUpti_CallbackId id, const CUpti_
                   p->calls.GetGraphNodeId(graph->originalNode, &original) == CUPTI_SUCCESS;
     cupti_dump_node(p->dump, id, node, original);
     if (id == CUPTI_CBID_RESOURCE_GRAPHNODE_CREATED) {
-        ok = !scopes_next(graph->graph, data->context, &owner) || owners_add_node(p->owners, node, &owner);
+        ok = !find_node_owner(graph, data, &owner) || owners_add_node(p->owners, node, &owner);
     } else if (cloned) {
         ok = owners_clone_node(p->owners, node, original);
     } else if (id == CUPTI_CBID_RESOURCE_GRAPHNODE_DESTROY_STARTING) {
@@ -119,15 +137,16 @@ static void see_node(struct cupti_profiler *p, CUpti_CallbackId id, const CUpti_
 static void see_launch(struct cupti_profiler *p, CUpti_CallbackDomain domain, CUpti_CallbackId id,
                        const CUpti_CallbackData *call)
 {
-    static _Thread_local struct owner last;
-    static _Thread_local bool inside, owned; /* a runtime call that has not ended; somebody's */
     const bool enters = call->callbackSite == CUPTI_API_ENTER, by_driver = domain == CUPTI_CB_DOMAIN_DRIVER_API;
     if (scopes_is_open()) cupti_dump_call(p->dump, domain, id, call);
-    const bool was_inside = by_driver && inside;
-    if (!by_driver) inside = enters;
+    const bool was_inside = by_driver && call_now.runtime;
+    *(by_driver ? &call_now.driver : &call_now.runtime) = enters;
     if (!enters) return;
-    if (!was_inside) owned = scopes_next(NULL, call->context, &last);
-    if (owned && !owners_add_launch(p->owners, call->correlationId, &last))
+    if (!was_inside) {
+        call_now.owned = scopes_next(NULL, call->context, &call_now.owner);
+        call_now.told = false;
+    }
+    if (call_now.owned && !owners_add_launch(p->owners, call->correlationId, &call_now.owner))
         switch_off(p, "out of memory for launches", NULL);
 }
 

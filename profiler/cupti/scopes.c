@@ -76,3 +76,10 @@ bool scopes_next(const void *graph, const void *context, struct owner *owner)
     pthread_mutex_unlock(&lock);
     return scope != NULL;
 }
+
+void scopes_see_graph(const void *graph)
+{
+    pthread_mutex_lock(&lock);
+    if (own.open && graph) own.graph = graph;
+    pthread_mutex_unlock(&lock);
+}

@@ -16,5 +16,7 @@ bool scopes_is_open(void);
  * a thread that never launches an op: who launches into the same context, or graph where either has none, or the one that
  * launches at all. False: nobody. */
 bool scopes_next(const void *graph, const void *context, struct owner *owner);
+/* The calling thread's launches go into this graph: others that are asked about it are its. */
+void scopes_see_graph(const void *graph);
 
 #endif

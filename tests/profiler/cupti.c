@@ -41,6 +41,22 @@ Test(cupti, what_is_recorded_again_keeps_its_ids)
     cr_expect_eq(ids, 2);
 }
 
+/* A call that is captured is announced too, and its node within it: they are not two things. */
+Test(cupti, one_by_one_and_recorded_a_kernel_has_the_same_place)
+{
+    struct profiled p = profiled_begin("seed=4");
+    uint32_t ids;
+    p.sink->step_submit(p.sink->context, 0);
+    launch(&p, OP_A, "forward", p.gpu.stream, 2);
+    gpu_wait(&p.gpu, p.gpu.stream);
+    struct recording *recording = record(&p);
+    replay(&p, recording, 1);
+    p.gpu.backend->recording_destroy(recording);
+    profiled_end(&p);
+    cr_expect_eq(records_of(OP_A, &ids), 4);
+    cr_expect_eq(ids, 2);
+}
+
 Test(cupti, launches_outside_recordings_belong_to_their_op)
 {
     struct profiled p = profiled_begin("seed=3");
