@@ -74,6 +74,7 @@ void EXPORTED standin_restart(const char *text)
     options_parse(text);
     restarted = true;
     lock_take();
+    graph_was_launched = false;
     random_state = options.seed;
     uint64_t streams = counts.streams, events = counts.events, graphs = counts.graphs, libraries = counts.libraries,
              descriptors = counts.descriptors, handles = counts.handles;

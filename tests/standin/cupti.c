@@ -68,17 +68,37 @@ void cupti_node_destroyed(const struct CUgraphNode_st *node)
     announce(CUPTI_CBID_RESOURCE_GRAPHNODE_DESTROY_STARTING, node, NULL, NULL);
 }
 
-uint32_t cupti_launched(const struct work *work, const struct device *device)
+/* The runtime's call, and the driver's that it makes. */
+static const struct {
+    CUpti_CallbackDomain domain;
+    CUpti_CallbackId kernel, together, copy, fill;
+} calls_of[] = {{CUPTI_CB_DOMAIN_RUNTIME_API, CUPTI_RUNTIME_TRACE_CBID_cudaLaunchKernel_v7000,
+                 CUPTI_RUNTIME_TRACE_CBID_cudaLaunchCooperativeKernel_v9000,
+                 CUPTI_RUNTIME_TRACE_CBID_cudaMemcpyAsync_v3020, CUPTI_RUNTIME_TRACE_CBID_cudaMemsetAsync_v3020},
+                {CUPTI_CB_DOMAIN_DRIVER_API, CUPTI_DRIVER_TRACE_CBID_cuLaunchKernel,
+                 CUPTI_DRIVER_TRACE_CBID_cuLaunchCooperativeKernel, CUPTI_DRIVER_TRACE_CBID_cuMemcpyAsync,
+                 CUPTI_DRIVER_TRACE_CBID_cuMemsetD8Async}};
+
+static void call_site(const struct work *work, const struct device *device, int level, CUpti_ApiCallbackSite site)
 {
-    CUpti_CallbackData data = {.context = (CUcontext)(uintptr_t)device, .correlationId = ++last_correlation};
-    CUpti_CallbackId id = CUPTI_RUNTIME_TRACE_CBID_cudaLaunchKernel_v7000;
-    if (work->kind == WORK_COPY) id = CUPTI_RUNTIME_TRACE_CBID_cudaMemcpyAsync_v3020;
-    if (work->kind == WORK_FILL) id = CUPTI_RUNTIME_TRACE_CBID_cudaMemsetAsync_v3020;
-    if (work->launch.together) id = CUPTI_RUNTIME_TRACE_CBID_cudaLaunchCooperativeKernel_v9000;
-    for (int site = CUPTI_API_ENTER; site <= CUPTI_API_EXIT; site++) {
-        data.callbackSite = (CUpti_ApiCallbackSite)site;
-        if (callback && wants_launches) callback(callback_context, CUPTI_CB_DOMAIN_RUNTIME_API, id, &data);
-    }
+    CUpti_CallbackData data = {
+        .callbackSite = site, .context = (CUcontext)(uintptr_t)device, .correlationId = last_correlation};
+    CUpti_CallbackId id = calls_of[level].kernel;
+    if (work->kind == WORK_COPY) id = calls_of[level].copy;
+    if (work->kind == WORK_FILL) id = calls_of[level].fill;
+    if (work->launch.together) id = calls_of[level].together;
+    if (callback && wants_launches) callback(callback_context, calls_of[level].domain, id, &data);
+}
+
+void cupti_call_begins(const struct work *work, const struct device *device)
+{
+    last_correlation++;
+    for (int level = 0; level < 2; level++) call_site(work, device, level, CUPTI_API_ENTER);
+}
+
+uint32_t cupti_call_ends(const struct work *work, const struct device *device)
+{
+    for (int level = 2; level-- > 0;) call_site(work, device, level, CUPTI_API_EXIT);
     return last_correlation;
 }
 

@@ -301,6 +301,9 @@ cudnnStatus_t EXPORTED cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream)
     DNN_BEGIN("SetStream");
     if (!handle) return leave(CUDNN_STATUS_BAD_PARAM_NULL_POINTER);
     dnn_handle_touch(handle);
+    const struct CUstream_st *s = stream_find(stream);
+    if (!s || s->device != handle->device)
+        return leave(dnn_fail(CUDNN_STATUS_BAD_PARAM_STREAM_MISMATCH, "the stream is not of the handle's device"));
     handle->stream = stream;
     return leave(CUDNN_STATUS_SUCCESS);
 }
@@ -315,6 +318,7 @@ EXPORTED const char *cudnnGetErrorString(cudnnStatus_t status)
     case CUDNN_STATUS_SUCCESS: return "CUDNN_STATUS_SUCCESS";
     case CUDNN_STATUS_NOT_INITIALIZED: return "CUDNN_STATUS_NOT_INITIALIZED";
     case CUDNN_STATUS_BAD_PARAM: return "CUDNN_STATUS_BAD_PARAM";
+    case CUDNN_STATUS_BAD_PARAM_STREAM_MISMATCH: return "CUDNN_STATUS_BAD_PARAM_STREAM_MISMATCH";
     case CUDNN_STATUS_BAD_PARAM_NULL_POINTER: return "CUDNN_STATUS_BAD_PARAM_NULL_POINTER";
     case CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER: return "CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER";
     case CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED: return "CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED";
@@ -364,6 +368,8 @@ static void *find_pointer(const struct dnn_descriptor *pack, int64_t id)
     return NULL;
 }
 
+#define WORKSPACE_ALIGNMENT 256u
+
 static cudnnStatus_t bind(struct execution *e, const struct dnn_descriptor *pack)
 {
     const struct dnn_graph *g = &e->plan->graph;
@@ -378,6 +384,9 @@ static cudnnStatus_t bind(struct execution *e, const struct dnn_descriptor *pack
             return dnn_fail(CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER, "tensor %lld is not aligned", (long long)t->id);
     }
     e->workspace = workspace ? *(void *const *)workspace->values : NULL;
+    /* Everybody's allocators give cuDNN at least this: with less no engine was ever tried. */
+    if ((uintptr_t)e->workspace % WORKSPACE_ALIGNMENT)
+        return dnn_fail(CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER, "the workspace is not aligned");
     if (e->plan->workspace_bytes > 0 && !e->workspace)
         return dnn_fail(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "the plan wants a workspace of %lld bytes",
                         (long long)e->plan->workspace_bytes);
@@ -389,6 +398,8 @@ static cudnnStatus_t execute(struct CUstream_st *s, struct execution *e, const s
     DNN_TRY(bind(e, pack));
     if (options.run_fails && e->plan->engine == 0)
         return dnn_fail(CUDNN_STATUS_EXECUTION_FAILED, "the first engine fails, as it was asked to");
+    if (options.fusions_stop && e->plan->graph.op_count > 1)
+        return dnn_fail(CUDNN_STATUS_EXECUTION_FAILED, "what fuses fails, as it was asked to");
     if (s->device->sticky) return dnn_fail(CUDNN_STATUS_EXECUTION_FAILED, "%s", cudaGetErrorString(s->device->sticky));
     if (s->capture && !e->plan->executed)
         violate("a plan of cuDNN is captured before it was ever executed: its code may be loaded only then");
@@ -416,6 +427,7 @@ cudnnStatus_t EXPORTED cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDes
     struct CUstream_st *s = stream_find(handle->stream);
     if (!s) return leave(dnn_fail(CUDNN_STATUS_BAD_PARAM, "the handle's stream is none"));
     dnn_handle_touch(handle);
+    if (handle->device != device_now()) violate("a handle of cuDNN is used while another device is the thread's");
     if (p->plan->handle && !p->plan->handle->alive) violate("a plan of cuDNN is run whose handle has ended");
     if (p->plan->handle && p->plan->handle->device != handle->device)
         return leave(dnn_fail(CUDNN_STATUS_BAD_PARAM, "the plan is of another device than the handle"));

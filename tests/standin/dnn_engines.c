@@ -203,7 +203,8 @@ static cudnnStatus_t build(struct dnn_descriptor *d, const struct dnn_descriptor
 {
     const struct dnn_descriptor *engine = dnn_part(configuration, CUDNN_ATTR_ENGINECFG_ENGINE);
     int64_t index = dnn_i64(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, 0, 0);
-    if (options.all_fail || (options.build_fails && index == 0))
+    const bool fuses = graph_of(engine)->graph->op_count > 1;
+    if (options.all_fail || (options.build_fails && index == 0) || (options.fusions_unbuilt && fuses))
         return dnn_fail(CUDNN_STATUS_NOT_SUPPORTED, "engine %lld cannot be built, as it was asked to",
                         (long long)index);
     d->plan = NEW(struct dnn_plan);

@@ -172,9 +172,14 @@ static cudnnStatus_t check_window(const struct dnn_descriptor *d)
 
 static cudnnStatus_t check_pack(const struct dnn_descriptor *d)
 {
-    if (dnn_find(d, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS)->count !=
-        dnn_find(d, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS)->count)
+    const struct dnn_attribute *ids = dnn_find(d, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
+    if (ids->count != dnn_find(d, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS)->count)
         return dnn_fail(CUDNN_STATUS_BAD_PARAM, "as many pointers as ids, please");
+    for (int64_t i = 0; i < ids->count; i++)
+        for (int64_t k = 0; k < i; k++)
+            if (((const int64_t *)ids->values)[i] == ((const int64_t *)ids->values)[k])
+                return dnn_fail(CUDNN_STATUS_BAD_PARAM_DUPLICATED_ENTRIES, "two pointers for tensor %lld",
+                                (long long)((const int64_t *)ids->values)[i]);
     return CUDNN_STATUS_SUCCESS;
 }
 

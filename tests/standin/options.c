@@ -46,6 +46,8 @@ static void read_engines(const char *text)
     options.nondeterministic = strstr(text, "nondeterministic");
     options.no_engines = strstr(text, "none");
     options.plain_engines = strstr(text, "plain");
+    options.fusions_unbuilt = strstr(text, "fusions_unbuilt");
+    options.fusions_stop = strstr(text, "fusions_stop");
 }
 
 static void read_cupti(const char *text)

@@ -140,7 +140,8 @@ cudaError_t EXPORTED cudaMemcpyAsync(void *to, const void *from, size_t bytes, e
     return call_leave(status ? status : copy(s, to, from, bytes, false));
 }
 
-/* In the legacy stream, which non-blocking streams do not wait for. */
+/* In the legacy stream, which non-blocking streams do not wait for. From memory that is not pinned it may return while
+ * the bytes are still on their way to the device (CUDA Runtime API, "API synchronization behavior"). */
 cudaError_t EXPORTED cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
 {
     BEGIN("Memcpy", CALL_USUAL);
@@ -150,7 +151,8 @@ cudaError_t EXPORTED cudaMemcpy(void *to, const void *from, size_t bytes, enum c
     cudaError_t status = capture_refuses(s, cudaErrorStreamCaptureUnsupported);
     if (!status) status = capture_forbids();
     if (status || bytes == 0) return call_leave(status);
-    return call_leave(copy(s, to, from, bytes, !(memory_is_device(to) && memory_is_device(from))));
+    bool waits = !memory_is_device(to) || memory_is_pinned(from);
+    return call_leave(copy(s, to, from, bytes, waits));
 }
 
 static cudaError_t fill(struct CUstream_st *s, void *at, int byte, size_t bytes)
@@ -304,7 +306,8 @@ static cudaError_t launch(const void *function, dim3 grid, dim3 block, void **ar
     struct CUkern_st *kernel = kernel_of(function);
     struct CUstream_st *s = stream_find(stream);
     if (!kernel) return call_leave(cudaErrorInvalidDeviceFunction);
-    if (!s) return call_leave(cudaErrorInvalidResourceHandle);
+    if (!s || s->device != device_now())
+        return call_leave(cudaErrorInvalidResourceHandle); /* copies may, kernels not */
     cudaError_t status = check_shape(kernel, grid, block, shared_bytes);
     const uint64_t blocks = (uint64_t)grid.x * grid.y, most = BLOCKS_A_PROCESSOR * (uint64_t)options.processors;
     if (!status && together && blocks > most) status = cudaErrorCooperativeLaunchTooLarge;

@@ -18,7 +18,8 @@
  *   drop_record=N, drop_wait=N   the N-th cudaEventRecord or cudaStreamWaitEvent does nothing
  *   pace=1               work computes nothing (memory holds some number) and takes as long as pace.c says
  *   engines=KIND+...     build_fails, run_fails: the first engine of every graph; all_fail: every one at building;
- *                        nondeterministic: the first; none: no graph has any
+ *                        nondeterministic: the first; none: no graph has any; plain: graphs of one op alone have; of those of
+ *                        several ops fusions_unbuilt: none can be built, fusions_stop: none runs
  *   build=MS             a plan of an engine that is compiled takes so long to build, in which other threads go on
  *   cudnn=91900          the version that cuDNN says it is
  *   times=SEED           engines take times that are made up of it, which the report tells; events tell nothing else

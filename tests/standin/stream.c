@@ -83,8 +83,14 @@ void stream_order_legacy(struct CUstream_st *s)
 
 cudaError_t stream_work(struct CUstream_st *s, struct work *work)
 {
-    if (s->capture) return capture_add(s, work);
-    work->correlation = cupti_launched(work, s->device);
+    const struct work asked = *work; /* a capture that is spoilt gives it back */
+    cupti_call_begins(&asked, s->device);
+    if (s->capture) {
+        cudaError_t status = capture_add(s, work);
+        cupti_call_ends(&asked, s->device);
+        return status;
+    }
+    work->correlation = cupti_call_ends(&asked, s->device);
     stream_order_legacy(s);
     s->clock.at[s->lane] = ++lane_time[s->lane];
     struct command c = {.kind = COMMAND_WORK, .work = work, .clock = s->clock};
@@ -177,7 +183,7 @@ static void find_needed(struct CUstream_st *stream, uint64_t sequence)
 bool stream_drive(struct CUstream_st *stream, uint64_t sequence)
 {
     if (options.nccl_processes) progress++; /* that of other processes is told by nobody */
-    bool generous = draw(3) == 0; /* others get on too */
+    bool generous = draw(3) == 0;           /* others get on too */
     find_needed(stream, sequence);
     while (stream->done < sequence && !stream->device->sticky) {
         struct CUstream_st *chosen = NULL;
@@ -292,7 +298,8 @@ cudaError_t EXPORTED cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags
 {
     BEGIN("EventCreateWithFlags", CALL_USUAL);
     struct CUevent_st *e = NEW(struct CUevent_st);
-    *e = (struct CUevent_st){.next = all_events, .alive = true, .timed = !(flags & cudaEventDisableTiming)};
+    *e = (struct CUevent_st){
+        .next = all_events, .alive = true, .device = device_now(), .timed = !(flags & cudaEventDisableTiming)};
     all_events = e;
     counts.events++;
     *event = e;
@@ -329,7 +336,7 @@ cudaError_t EXPORTED cudaEventRecord(cudaEvent_t handle, cudaStream_t stream)
     struct CUevent_st *e = event_find(handle);
     struct CUstream_st *s = status ? NULL : stream_find(stream);
     if (status) return call_leave(status);
-    return call_leave(e && s ? record(e, s) : cudaErrorInvalidResourceHandle);
+    return call_leave(e && s && e->device == s->device ? record(e, s) : cudaErrorInvalidResourceHandle);
 }
 
 static cudaError_t wait_for(struct CUstream_st *s, struct CUevent_st *e)

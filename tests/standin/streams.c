@@ -192,6 +192,23 @@ Test(clocks, a_host_that_writes_what_is_still_to_be_copied_is_told)
     expect_violation("changed before");
 }
 
+/* cudaMemcpy of memory that is not pinned may return before the device has it, and no stream but blocking ones waits.
+ */
+Test(clocks, a_copy_of_pageable_memory_is_not_over_when_its_call_returns)
+{
+    cudaStream_t s = new_stream();
+    uint32_t *at = new_memory(BYTES), *to = new_memory(BYTES), *fixed = new_pinned(BYTES), host[COUNT] = {0};
+    memset(fixed, 0, BYTES);
+    OK(cudaMemcpy(at, fixed, BYTES, cudaMemcpyHostToDevice)); /* that is */
+    OK(cudaMemcpyAsync(to, at, BYTES, cudaMemcpyDefault, s));
+    OK(cudaDeviceSynchronize());
+    expect_clean();
+    OK(cudaMemcpy(at, host, BYTES, cudaMemcpyHostToDevice));
+    OK(cudaMemcpyAsync(to, at, BYTES, cudaMemcpyDefault, s));
+    OK(cudaDeviceSynchronize());
+    expect_violation("nothing between them");
+}
+
 /* ---- Memory ---- */
 
 Test(memory, begins_as_nan_and_ends_as_nan)
@@ -282,6 +299,27 @@ Test(faults, no_driver_and_an_old_one)
     OK(cudaGetDeviceCount(&count));
     cr_assert_eq(count, 3);
     IS(cudaSetDevice(3), cudaErrorInvalidDevice);
+}
+
+/* Kernels go to streams of the thread's device alone, and events to streams of their own. Copies may go anywhere. */
+Test(faults, what_is_of_another_device_is_refused)
+{
+    standin_restart("gpus=2");
+    cudaKernel_t add = probe_kernel("probe_add_one");
+    cudaStream_t s = new_stream();
+    cudaEvent_t event = new_event();
+    uint32_t *at = new_memory(BYTES), *host = new_pinned(BYTES);
+    const struct probe_arguments arguments = {.count = 0};
+    OK(cudaSetDevice(1));
+    IS(launch(add, arguments, s), cudaErrorInvalidResourceHandle);
+    IS(cudaEventRecord(event, new_stream()), cudaErrorInvalidResourceHandle);
+    OK(cudaEventRecord(event, s));
+    OK(cudaMemsetAsync(at, 0, BYTES, s));
+    OK(cudaMemcpyAsync(host, at, BYTES, cudaMemcpyDefault, s));
+    OK(cudaSetDevice(0));
+    OK(launch(add, arguments, s));
+    OK(cudaDeviceSynchronize());
+    expect_clean();
 }
 
 /* Of a cooperative launch all blocks run at a time: two a processor. */

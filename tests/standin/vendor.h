@@ -35,6 +35,7 @@ struct vendor_options {
     uint64_t refuse_after_call, hang, illegal, drop_record, drop_wait, pace;
     uint64_t build_ms, times, cudnn; /* 0 = at once; as they are; the headers' version */
     bool build_fails, run_fails, all_fail, nondeterministic, no_engines, plain_engines;
+    bool fusions_unbuilt, fusions_stop;
     bool nccl_absent, nccl_async, nccl_stuck, nccl_processes, nccl_sockets; /* sockets: of processes */
     bool cupti_taken, cupti_silent, cupti_lost, cupti_fails, cupti_misjoins;
     bool cupti_disorder, cupti_nulls, cupti_tails, cupti_late, cupti_grows, cupti_pool, cupti_jumps, cupti_drops;
@@ -228,6 +229,7 @@ extern struct CUstream_st *all_streams;
 struct CUevent_st {
     struct CUevent_st *next;
     bool alive, timed;
+    struct device *device;      /* that was the thread's when it was made */
     struct CUstream_st *stream; /* of its last record; NULL = none */
     uint64_t sequence, records;
     struct clock clock;
@@ -304,7 +306,10 @@ void cupti_node_created(const struct CUgraphNode_st *node, const struct CUgraph_
 void cupti_node_cloned(const struct CUgraphNode_st *node, const struct CUgraphNode_st *original);
 void cupti_node_destroyed(const struct CUgraphNode_st *node);
 /* A call that is not recorded; its correlation id. */
-uint32_t cupti_launched(const struct work *work, const struct device *device);
+/* Around a call that starts work, or records it: the node is announced between the two. The latter returns the call's
+ * correlation id. */
+void cupti_call_begins(const struct work *work, const struct device *device);
+uint32_t cupti_call_ends(const struct work *work, const struct device *device);
 uint64_t cupti_now(void);
 /* Of a dump (cupti_replay.c), in place of what is run. */
 void cupti_tell_node(uint32_t id, uint64_t node, uint64_t original);
