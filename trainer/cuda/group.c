@@ -37,8 +37,9 @@ struct group {
     ncclComm_t comms[GROUP_PURPOSES];
     bool aborted;
     struct abort *abort;
-    uint64_t total;   /* group_total's; 0 = not known yet */
-    void *registered; /* NCCL's handle of device->apart; NULL = none */
+    bool summed[GROUP_PURPOSES]; /* since when NCCL has its connections, for which the first sum waits */
+    uint64_t total;              /* group_total's; 0 = not known yet */
+    void *registered;            /* NCCL's handle of device->apart; NULL = none */
 };
 
 /* ---- Giving up ---- */
@@ -224,7 +225,7 @@ static bool join(struct group *group, struct error *err)
     bool aborted = group->aborted;
     pthread_mutex_unlock(&group->lock);
     if (aborted) return say_aborted(group, err);
-    return finish_call(group, GROUP_GRADIENTS, status, group->device->options.wait_limit_ns,
+    return finish_call(group, GROUP_GRADIENTS, status, group->device->options.meet_limit_ns,
                        "the meeting of all devices of the plan", err);
 }
 
@@ -275,7 +276,7 @@ static bool make_known(struct group *group, struct error *err)
                                            (size_t)device->options.apart_bytes, &group->registered);
     pthread_mutex_unlock(&group->lock);
     if (aborted) return say_aborted(group, err);
-    return finish_call(group, GROUP_GRADIENTS, status, device->options.wait_limit_ns, "the gradients' registration",
+    return finish_call(group, GROUP_GRADIENTS, status, device->options.meet_limit_ns, "the gradients' registration",
                        err);
 }
 
@@ -310,7 +311,7 @@ static bool split(struct group *group, struct error *err)
     pthread_mutex_unlock(&group->lock);
     if (aborted) return say_aborted(group, err);
     const char *what = "the meeting of all devices for synchronised BN";
-    uint64_t limit = group->device->options.wait_limit_ns;
+    uint64_t limit = group->device->options.meet_limit_ns;
     return finish_call(group, GROUP_GRADIENTS, status, limit, what, err) &&
            finish_call(group, GROUP_STATISTICS, ncclInProgress, limit, what, err);
 }
@@ -346,7 +347,10 @@ bool group_sum(struct group *group, enum group_purpose purpose, const void *in, 
                                         stream->handle);
     pthread_mutex_unlock(&group->lock);
     if (aborted) return say_aborted(group, err);
-    return finish_call(group, purpose, status, group->device->options.wait_limit_ns, "a sum over devices", err);
+    const struct device_options *options = &group->device->options;
+    const uint64_t limit = group->summed[purpose] ? options->wait_limit_ns : options->meet_limit_ns;
+    TRY(finish_call(group, purpose, status, limit, "a sum over devices", err));
+    return group->summed[purpose] = true;
 }
 
 /* Through the device's scratch, which nobody uses yet. */
@@ -355,7 +359,7 @@ static bool sum_number(struct group *group, cudaEvent_t event, double *number, s
     struct device *device = group->device;
     const struct vendor *vendor = device->vendor;
     struct stream own = {.device = device, .handle = device->own};
-    uint64_t limit = device->options.wait_limit_ns ? device->options.wait_limit_ns : UINT64_MAX;
+    uint64_t limit = device->options.meet_limit_ns ? device->options.meet_limit_ns : UINT64_MAX;
     const char *what = "the number of images of all devices";
     bool done = false;
     TRY(cuda_check(vendor,

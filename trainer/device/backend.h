@@ -54,7 +54,8 @@ struct device_options {     /* zero = the default */
     uint8_t fill;           /* the byte that the arena and host memory begin with */
     uint64_t apart_bytes;   /* of the arena's end: what devices of a group add up (tensor.apart), memory that their network
                              * knows (cuda: NCCL's); nothing reaches from before it into it */
-    uint64_t wait_limit_ns; /* the longest that a launch itself (cpu) or a meeting with others may wait, 0 = for ever */
+    uint64_t wait_limit_ns; /* the longest that a launch itself (cpu) or a sum with others may wait, 0 = for ever */
+    uint64_t meet_limit_ns; /* the same of meetings, and of the first sum (cuda) */
 };
 
 struct group_id { uint8_t bytes[128]; }; /* of one group of devices: made once, handed to all of its processes */

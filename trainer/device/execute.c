@@ -81,7 +81,8 @@ static bool create_device(struct executor *ex, struct error *err)
                                            .stopping = o->stopping,
                                            .fill = DEAD_BYTE,
                                            .apart_bytes = plan_apart_bytes(ex->variant->graph),
-                                           .wait_limit_ns = o->wait_limit_ns};
+                                           .wait_limit_ns = o->wait_limit_ns,
+                                           .meet_limit_ns = o->meet_limit_ns};
     TRY(ex->backend->device_create(&options, ex->variant->arena_bytes, &ex->device, err));
     TRY(create_streams(ex, err));
     TRY(create_host(ex, err));

@@ -21,6 +21,7 @@ struct executor_options {
     uint32_t threads;        /* host threads an op may use, 0 = all */
     uint32_t in_flight;      /* steps submitted and not collected, at most; 0 = 1 */
     uint64_t wait_limit_ns;  /* of each wait for the device, 0 = for ever */
+    uint64_t meet_limit_ns;  /* the same until the first step has ended */
     bool deterministic;      /* only kernels that give the same bits every time */
     bool tf32;               /* f32 may be multiplied as TF32 */
     bool tune;               /* what may run is timed, and the fastest taken */

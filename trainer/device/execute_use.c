@@ -19,7 +19,9 @@ bool executor_settle(struct executor *ex, bool ok, struct error *err)
 
 bool executor_wait(struct executor *ex, struct event *event, uint64_t number, struct error *err)
 {
-    uint64_t limit = ex->options.wait_limit_ns ? ex->options.wait_limit_ns : UINT64_MAX;
+    /* In the first step devices load what the others have loaded already. */
+    uint64_t each = ex->collected > 0 ? ex->options.wait_limit_ns : ex->options.meet_limit_ns;
+    uint64_t limit = each ? each : UINT64_MAX;
     bool done = false;
     TRY(ex->backend->event_synchronize(event, limit, &done, err));
     if (done) return true;

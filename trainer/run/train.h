@@ -16,6 +16,7 @@
 #define TRAIN_MOST_IN_FLIGHT 8u
 #define TRAIN_AVERAGE_BATCHES 16u
 #define TRAIN_RANKS_SECONDS  60.0 /* wait_seconds of a run of several processes, where nobody says */
+#define TRAIN_MEET_SECONDS  600.0 /* until its first step: one may have to build what the others find in their caches */
 
 struct train_options {
     const char *data_path;

@@ -20,6 +20,13 @@ static uint64_t choose_wait_limit_ns(const struct training *run)
     return (uint64_t)(seconds * 1e9);
 }
 
+/* While devices are made ready. */
+static uint64_t choose_meet_limit_ns(const struct training *run)
+{
+    if (run->options->wait_seconds > 0 || !run->ranks) return choose_wait_limit_ns(run);
+    return (uint64_t)(TRAIN_MEET_SECONDS * 1e9);
+}
+
 static bool create_executor(void *context, uint32_t rank, struct error *err)
 {
     struct training *run = context;
@@ -35,6 +42,7 @@ static bool create_executor(void *context, uint32_t rank, struct error *err)
                                        .threads = train_device_threads(&part),
                                        .in_flight = run->most_in_flight,
                                        .wait_limit_ns = choose_wait_limit_ns(run),
+                                       .meet_limit_ns = choose_meet_limit_ns(run),
                                        .keep_statistics = run->options->save_folder != NULL,
                                        .deterministic = run->options->deterministic,
                                        .tf32 = run->options->tf32,

@@ -3,6 +3,7 @@
 #include "gpu_help.h"
 
 #include <pthread.h>
+#include <time.h>
 
 #include "clock.h"
 #include "execute_private.h"
@@ -319,3 +320,59 @@ Test(cuda_group, memory_that_one_does_not_get_ends_all)
     expect_failure(&run, "does not give", 20);
     cr_expect_eq(gpu_report().violations, 0, "%s", gpu_report().first);
 }
+
+/* ---- One that comes late ---- */
+
+#ifdef FATHOM_CUDA
+struct member {
+    struct group *group;
+    struct device *device;
+    uint32_t number;
+    uint64_t late_ns, meet_limit_ns;
+    bool ok;
+    struct error err;
+};
+
+static void *join_late(void *context)
+{
+    struct member *m = context;
+    const struct device_options options = {.number = m->number,
+                                           .ordinal = m->number,
+                                           .wait_limit_ns = UINT64_C(100000000),
+                                           .meet_limit_ns = m->meet_limit_ns};
+    m->ok = CUDA_BACKEND->device_create(&options, 1 << 20, &m->device, &m->err);
+    nanosleep(&(struct timespec){.tv_nsec = (long)m->late_ns}, NULL);
+    m->ok = m->ok && CUDA_BACKEND->group_join(m->group, m->device, &m->err);
+    CUDA_BACKEND->device_destroy(m->device);
+    return NULL;
+}
+
+/* Of two members one comes half a second after the other; whether that one had waited so long. */
+static bool meet(uint64_t meet_limit_ns, struct error *err)
+{
+    struct group_id id;
+    struct member members[2] = {{.meet_limit_ns = meet_limit_ns}, {.meet_limit_ns = meet_limit_ns}};
+    pthread_t threads[2];
+    members[1].late_ns = 500000000;
+    cr_assert(CUDA_BACKEND->group_name(&id, err), "%s", err->text);
+    for (uint32_t i = 0; i < 2; i++) {
+        members[i].number = i;
+        cr_assert(CUDA_BACKEND->group_create(&id, i, 2, NULL, &members[i].group, err), "%s", err->text);
+        cr_assert_eq(pthread_create(&threads[i], NULL, join_late, &members[i]), 0);
+    }
+    for (uint32_t i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    for (uint32_t i = 0; i < 2; i++) CUDA_BACKEND->group_destroy(members[i].group);
+    *err = members[0].err;
+    return members[0].ok;
+}
+
+/* What devices wait for each other while they are made ready is not what a step may take. */
+Test(cuda_group, one_that_comes_late_is_waited_for)
+{
+    struct error err = {0};
+    small("gpus=2,memory=13GiB", "2x12GiB", 2, 2);
+    cr_expect(meet(UINT64_C(20000000000), &err), "%s", err.text);
+    cr_expect_not(meet(UINT64_C(100000000), &err));
+    cr_expect(strstr(err.text, "the meeting of all devices of the plan has not ended within 0.1 s"), "%s", err.text);
+}
+#endif
