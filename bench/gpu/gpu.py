@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """What a GPU says of fathom: runs from a folder that `./dev gpu-pack` made, on a machine with a GPU and nothing else of ours.
 
-  gpu.py [--out FOLDER] [--seconds 570] [--dry] [PART ...]
+  gpu.py [--out FOLDER] [--work FOLDER] [--seconds 570] [--dry] [PART ...]
 
 Each part is bounded in time, so that some is left for speeds whatever the others take, and its result is appended at once to
-FOLDER/report.md, made for docs/measurements.md; what each command said is in FOLDER/logs. A part that fails is written down and the next begins. Exit code: 0 when every part
-passed; 1 when one did not, or where no GPU is. --dry runs small sizes: to try this script, not a GPU. --record writes the
+report.md in --out, made for docs/measurements.md; logs.tar.gz there has what each command said, after each part anew, and
+peers.jsonl what PyTorch reached: a later run that finds it there, or beside this script, measures that no more. Caches, logs
+and checkpoints lie in --work (--out, if nothing is said). A part that fails is written down and the next begins. What this
+script has started ends with it, however it ends. Exit code: 0 when every part passed; 1 when one did not, or where no GPU is. --dry runs small sizes: to try this script, not a GPU. --record writes the
 CPU's losses into the folder (gpu-pack does)."""
 import argparse
 import contextlib
+import ctypes
 import datetime
 import fcntl
 import glob
@@ -23,8 +26,11 @@ import statistics
 import struct
 import subprocess
 import sys
+import tarfile
 import threading
 import time
+
+import peer_figures
 
 HERE = pathlib.Path(__file__).resolve().parent
 DTYPES = ('f32', 'f16', 'bf16')
@@ -89,17 +95,35 @@ class Clock:
         return self.part_end - self.now()
 
 
+LIBC = ctypes.CDLL(None)
+
+
+def end_with_parent():
+    """In a child: a run that is left behind would keep the GPU from the next one."""
+    LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 class Bench:
     def __init__(self, options):
         self.sizes = Sizes(options.dry)
         self.clock = Clock(options.seconds)
-        self.out = pathlib.Path(options.out).resolve()
+        self.out = pathlib.Path(options.work or options.out).resolve()  # all but what results are
+        self.results = pathlib.Path(options.out).resolve()
         self.fathom = pathlib.Path(options.fathom or HERE / 'fathom').resolve()
         # Plans of cuDNN that one run has built serve the next.
         self.environment = {**os.environ, 'XDG_CACHE_HOME': str(self.out / 'cache')}
         self.commands = 0
-        self.report_path = self.out / 'report.md'
+        self.report_path = self.results / 'report.md'
+        self.results.mkdir(parents=True, exist_ok=True)
         (self.out / 'logs').mkdir(parents=True, exist_ok=True)
+
+    def keep_logs(self):
+        """All logs so far, as one file that is whole at any time."""
+        made = self.results / 'logs.tar.gz'
+        with tarfile.open(f'{made}.new', 'w:gz') as archive:
+            for path in sorted((self.out / 'logs').glob('*.txt')):
+                archive.add(path, path.name)
+        os.replace(f'{made}.new', made)
 
     # ---- Commands ----
 
@@ -119,7 +143,7 @@ class Bench:
             to.write(f'$ {shown}\n')
             to.flush()
             child = subprocess.Popen(words, stdout=to, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=self.environment,
-                                     start_new_session=True)
+                                     start_new_session=True, preexec_fn=end_with_parent)
             try:
                 code = child.wait(limit)
             except subprocess.TimeoutExpired:
@@ -400,33 +424,32 @@ def part_deep(bench):
 
 def peer(bench, model, batch, dtype, steps, mode='graph', most=75):
     """PyTorch's figures, of a captured graph if nothing else is said; a word where there are none."""
-    script = HERE / 'peers' / 'peer_resnet.py'
-    if bench.sizes.dry or not script.exists():
+    if bench.sizes.dry or not bench.peers.script.exists():
         return 'not run', ''
     name = {'f32': 'fp32', 'f16': 'fp16'}.get(dtype, dtype)
+    what = {'model': model, 'batch': batch, 'dtype': name, 'mode': mode}
     try:
-        said = bench.run(['python3', script, '--model', model, '--batch', batch, '--dtype', name, '--mode', mode,
-                          '--steps', min(steps, 15)], most=most)
-        got = json.loads([line for line in said.splitlines() if line.startswith('{')][-1])
+        got = bench.peers.measure(bench.run, what, min(steps, 15), most)
         return f'{got["images_per_second"]:.0f}', f'{got["peak_reserved_bytes"] / 2**30:.2f} GiB'
     except (Failed, ValueError, IndexError, KeyError) as failure:
         return str(failure)[:120], ''
 
 
 def part_speed(bench):
-    """Images a second beside PyTorch's, in turn, and memory used against planned."""
+    """Images a second beside PyTorch's, in turn, PyTorch's first, and memory used against planned."""
     bad = []
     bench.table(['model', 'batch', 'dtype', 'fathom, images/s', 'memory', 'PyTorch, images/s', 'its memory'], [])
     jobs = [(model, batch, steps, dtype) for model, batch, steps, dtypes in bench.sizes.timed for dtype in dtypes]
     jobs.sort(key=lambda job: ('f16', 'tf32', 'bf16', 'f32').index(job[3]))
     for model, batch, steps, dtype in jobs:
+        theirs = peer(bench, model, batch, dtype, steps)
         try:
             got = bench.train(model, *flags(dtype), '--repeat-batch', '--schedule', 'constant', batch=batch, steps=steps, most=150)
             ours = f'{got["images_per_second"]:.0f}', got['memory']
         except Failed as failure:
             ours = f'**{failure}**', ''
             bad.append(f'{model} {dtype}')
-        bench.row(model, batch, dtype, *ours, *peer(bench, model, batch, dtype, steps))
+        bench.row(model, batch, dtype, *ours, *theirs)
     if bad:
         raise Failed(', '.join(bad))
 
@@ -507,7 +530,7 @@ def looking(trace):
 
 def dump_records(bench):
     """What CUPTI tells of a short run, into a file that tests read where there is no GPU (tests/profiler/dumps.c)."""
-    folder = bench.out / 'dumps'
+    folder = bench.results / 'dumps'
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     dump = folder / (re.sub(r'[^a-z0-9]+', '-', bench.gpu['name'].lower()).strip('-') + '.dump')
@@ -644,6 +667,7 @@ def check_gpu(bench):
         if host['cuda_fault']:
             return host['cuda_fault']
         bench.gpu = host['gpus'][0]
+        bench.peers = peer_figures.Peers(bench.gpu['name'], HERE / 'peers' / 'peer_resnet.py', bench.results, HERE)
     except (Failed, ValueError, LookupError, TypeError) as failure:
         return str(failure)
     return None
@@ -668,6 +692,7 @@ def run_parts(bench, names):
         bench.write(f'\n{name}: {outcome} ({time.monotonic() - began:.0f} s)')
         if outcome != 'passed' and bench.commands > 0:  # so that the report alone may do
             bench.write(f'the last command, logs/{bench.commands:03}.txt, ended: {log_tail(bench, 8)[-1500:]}')
+        bench.keep_logs()
     bench.write(f'\n{len(names)} parts, ' + (f'failed: {", ".join(failed)}' if failed else 'all passed'))
     return 1 if failed else 0
 
@@ -675,6 +700,7 @@ def run_parts(bench, names):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', default=str(HERE / 'out'))
+    parser.add_argument('--work')
     parser.add_argument('--seconds', type=float, default=570)
     parser.add_argument('--dry', action='store_true')
     parser.add_argument('--record', action='store_true')

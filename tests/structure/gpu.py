@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import types
@@ -41,6 +42,9 @@ def check_with(pack):
     assert done.returncode == 0 and report.rstrip().endswith(f'{len(PARTS)} parts, all passed'), f'exit code {done.returncode}:\n{report}'
     assert report.count('as it should') == 8, report
     check_dump(pack / 'out' / 'dumps')
+    with tarfile.open(pack / 'out' / 'logs.tar.gz') as logs:
+        said = logs.extractfile(logs.getnames()[0]).read().decode()
+    assert said.startswith('$ fathom devices'), said
     assert re.search(r'from the times of these ops \(`--costs`\): [\d.]+ ms', report), report
     return report
 
@@ -62,6 +66,34 @@ def check_bounded(pack):
     done = gpu(pack, '--seconds', '2', 'deep', 'machine', CUDA_HOME=STANDIN)
     assert 'took longer than' in done.stdout and time.monotonic() - began < 20, done.stdout
     assert '\nmachine: **failed**: no time left' in done.stdout and done.returncode == 1, done.stdout
+
+
+def check_ended(pack):
+    """However this ends, what it has started ends too; results and the rest lie apart."""
+    out, work = pack / 'results', pack / 'work'
+    script = subprocess.Popen([sys.executable, pack / 'gpu.py', '--dry', '--out', out, '--work', work, 'machine', 'deep'], cwd='/',
+                              env={**os.environ, 'CUDA_HOME': STANDIN}, stdout=subprocess.DEVNULL)
+    children = pathlib.Path(f'/proc/{script.pid}/task/{script.pid}/children')
+
+    def sleeping():
+        for pid in children.read_text().split():
+            command = pathlib.Path(f'/proc/{pid}/cmdline')
+            if b'sleep' in command.read_bytes():
+                return command
+        return None
+
+    def wait_for(what):
+        end = time.monotonic() + 60
+        while not (found := what()):
+            assert time.monotonic() < end, 'waited in vain'
+            time.sleep(0.02)
+        return found
+
+    child = wait_for(sleeping)
+    assert {path.name for path in out.iterdir()} == {'report.md', 'logs.tar.gz'}, sorted(out.iterdir())
+    script.kill()
+    script.wait()
+    wait_for(lambda: not child.exists() or not child.read_bytes())
 
 
 def check_crashed(pack):
@@ -95,6 +127,31 @@ def check_kept(pack):
         raise AssertionError('an answer of nothing')
     except script.Failed:
         pass
+
+
+def check_figures(pack):
+    """What PyTorch reaches is measured once for a GPU, whatever became of the run that measured it."""
+    sys.path.insert(0, str(pack))
+    import peer_figures
+    what, asked = {'model': 'resnet-50', 'batch': 256, 'dtype': 'fp16', 'mode': 'graph'}, []
+
+    def run(words, most):
+        asked.append(words)
+        return 'a warning\n{"images_per_second": 2500.5, "peak_reserved_bytes": 5, "more": 1}\n'
+
+    def measure(gpu, folder, *others):
+        return peer_figures.Peers(gpu, 'peer.py', folder, *others).measure(run, what, 15, 60)
+
+    with tempfile.TemporaryDirectory(prefix='fathom-peers-') as name:
+        first, second = pathlib.Path(name) / 'first', pathlib.Path(name) / 'second'
+        first.mkdir()
+        second.mkdir()
+        assert measure('a', first) == {'images_per_second': 2500.5, 'peak_reserved_bytes': 5} and len(asked) == 1, asked
+        with open(first / peer_figures.NAME, 'a') as file:
+            file.write('{"key": {"gpu"')  # broken off
+        assert measure('a', first)['images_per_second'] == 2500.5 and measure('a', second, first) and len(asked) == 1, asked
+        measure('b', first)
+        assert measure('b', first) and len(asked) == 2 and asked[1][:5] == ['python3', 'peer.py', '--model', 'resnet-50', '--batch'], asked
 
 
 class Sanitized:
@@ -153,9 +210,11 @@ def main():
         check_without(pack)
         check_sanitizer(pack)
         check_kept(pack)
+        check_figures(pack)
         if STANDIN:
             print(check_with(pack))
             check_bounded(pack)
+            check_ended(pack)
             check_crashed(pack)
     return 0
 
