@@ -41,7 +41,8 @@ def check_dashboard(trace, top):
     table = list(csv.DictReader(io.StringIO(run('top', trace, '--batch', 'csv', '--view', 'kernels').stdout)))
     expect(len(table) == len(top['kernels']) and sum(int(row['total_ns']) for row in table) == sum(by_name.values()), 'the CSV')
     parts, whole = top['timed_step_parts_ns'], stats(trace, 'op')['timed_step_parts_ns']
-    expect(all(abs(parts[part] - whole[part]) < 1 for part in whole), f'{parts} instead of {whole}')
+    # Numbers have 9 digits: of a busy machine's steps, seconds long, the last are not there.
+    expect(all(abs(parts[part] - whole[part]) < max(1, 1e-8 * whole[part]) for part in whole), f'{parts} instead of {whole}')
     for size in ('24x80', '40x120', '50x200'):
         screen = run('top', trace, '--once', '--view', 'kernels', '--filter', 'set_step', '--size', size).stdout
         expect('timed step' in screen and "the run's own" in screen and 'whole' in screen, screen)
