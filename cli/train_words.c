@@ -123,12 +123,12 @@ static void say_threads(const struct train_part *part)
             granted, granted == 1 ? "" : "s", wanted);
 }
 
-/* A plan for runs with --tf32, run without: its convolutions have no engines. */
+/* A plan for runs with --tf32, run without: its fused convolutions have no engines. */
 static void say_tf32(const struct train_command *c, const struct plan *plan)
 {
     if (plan->dtype != DTYPE_F32 || c->options.tf32 || !engine_lowering_rounds(plan->lowering)) return;
     if (strcmp(c->runs_on->name, "cuda") != 0) return; /* the other is plain loops */
-    fprintf(stderr, "note: the plan fuses what cuDNN does in TF32 alone, and without --tf32 plain loops do it\n");
+    fprintf(stderr, "note: the plan fuses what cuDNN does in TF32 alone; without --tf32 it is taken apart\n");
 }
 
 static void add_span(struct text *text, const char *what, uint32_t first, uint32_t last)

@@ -121,14 +121,19 @@ static void op_release(struct prepared *prepared)
 
 static void device_remark(const struct device *device, char out[DEVICE_REMARK])
 {
-    const char *why;
-    uint64_t naive = cuda_naive_convolutions(device, &why);
+    const char *why, *first;
+    uint64_t naive = cuda_naive_convolutions(device, &why), apart = cuda_apart_convolutions(device, &first);
+    size_t length = 0;
     out[0] = '\0';
     if (naive > 0)
-        snprintf(out, DEVICE_REMARK,
-                 "%" PRIu64 " convolution%s run by plain loops, which are slow, as there is no engine of cuDNN; the "
-                 "first: %s",
-                 naive, naive == 1 ? " is" : "s are", why);
+        length = (size_t)snprintf(out, DEVICE_REMARK,
+                                  "%" PRIu64 " convolution%s run by plain loops, which are slow, as there is no engine "
+                                  "of cuDNN; the first: %s",
+                                  naive, naive == 1 ? " is" : "s are", why);
+    if (apart > 0 && length < DEVICE_REMARK)
+        snprintf(out + length, DEVICE_REMARK - length,
+                 "%s%" PRIu64 " convolution%s taken apart, as cuDNN refuses what the plan fuses with %s; the first: %s",
+                 length ? "; " : "", apart, apart == 1 ? " is" : "s are", apart == 1 ? "it" : "them", first);
 }
 
 /* bf16 from capability 8.0 on, which op_prepare checks. */

@@ -49,6 +49,7 @@ void cuda_convolutions_destroy(struct cuda_convolutions *all)
         mem_free(all->plans[i]);
     }
     mem_free(all->plans);
+    conv_apart_finish(all);
     engine_book_finish(&all->book);
     if (all->handle) all->cudnn->handle_destroy(all->handle);
     mem_free(all);
@@ -61,13 +62,23 @@ uint64_t cuda_naive_convolutions(const struct device *device, const char **why)
     return all ? all->naive : 0;
 }
 
+uint64_t cuda_apart_convolutions(const struct device *device, const char **why)
+{
+    const struct cuda_convolutions *all = device->convolutions;
+    *why = all ? all->why_apart : "";
+    return all ? all->apart : 0;
+}
+
 /* ---- Launching ---- */
 
 struct conv_call {
     struct cuda_convolutions *all;
     const struct conv_plan *plan;
     cudnnBackendDescriptor_t arguments;
-    const char *kind, *path; /* of the op, the graph's */
+    struct op_call op;
+    bool copies_gradient; /* what it writes is widened by another action */
+    struct prepared
+        *in_place; /* owned: runs instead of it, where no engine of its question does; NULL = nothing has to */
 };
 
 static bool failed(const struct conv_call *call, cudnnStatus_t status, struct error *err)
@@ -76,58 +87,104 @@ static bool failed(const struct conv_call *call, cudnnStatus_t status, struct er
     struct error why = {0};
     cudnn_check(call->all->cudnn, status, "cuDNN", &why);
     return error_set(err, ERROR_FAILED, "%s of %s (%s): engine %" PRId64 " of cuDNN failed when it ran: %.300s",
-                     call->kind, call->path, engine_question_words(&call->plan->question, words), call->plan->engine.id,
-                     why.text);
+                     op_kind_name(call->op.op->kind), call->op.graph->layers[call->op.op->layer].path,
+                     engine_question_words(&call->plan->question, words), call->plan->engine.id, why.text);
 }
 
-#define MOST_FAILURES 4 /* of one op's engines; a device that is lost fails them all */
-
-/* In place of one that failed. Not while a step is recorded, which its failure has spoilt: the next run takes another.
- */
-static bool run_another(const struct conv_call *call, struct stream *stream, cudnnStatus_t status, struct error *err)
+/* Of what was given to the GPU before, too, since that tells it late: no engine is to be blamed for that. */
+static bool is_well(const struct device *device, const struct stream *stream, const struct error *first,
+                    struct error *err)
 {
-    struct error first = {0};
-    failed(call, status, &first);
-    for (int i = 0; i < MOST_FAILURES && !call->all->device->recording; i++) {
-        if (!conv_plan_replace(call->all, call->plan)) break;
-        TRY(conv_execute(call->all, call->plan, call->arguments, stream->handle, &status, err));
-        if (status != CUDNN_STATUS_SUCCESS) continue;
-        device_tell(call->all->device, false, "%s; engine %" PRId64 " runs in its place", first.text,
-                    call->plan->engine.id);
+    const struct vendor *vendor = device->vendor;
+    cudaError_t status = vendor->cuda.StreamQuery(stream->handle);
+    if (status == cudaSuccess || status == cudaErrorNotReady) {
+        vendor->cuda.GetLastError();
         return true;
     }
-    if (call->all->device->recording) conv_cache_avoid(call->all, call->plan);
-    return error_set(err, ERROR_FAILED, "%s; the next run takes another", first.text);
+    return error_set(err, ERROR_FAILED, "%.400s; the GPU had failed by then: %s: %s", first->text,
+                     vendor->cuda.GetErrorName(status), vendor->cuda.GetErrorString(status));
+}
+
+#define MOST_FAILURES 4 /* of one op's engines */
+
+/* Of engines for the same question. */
+static bool run_another(const struct conv_call *call, struct stream *stream, const struct error *first, bool *ran,
+                        struct error *err)
+{
+    cudnnStatus_t status;
+    for (int i = 0; i < MOST_FAILURES && conv_plan_replace(call->all, call->plan); i++) {
+        TRY(conv_execute(call->all, call->plan, call->arguments, stream->handle, &status, err));
+        if (status != CUDNN_STATUS_SUCCESS) continue;
+        device_tell(call->all->device, false, "%s; engine %" PRId64 " runs in its place", first->text,
+                    call->plan->engine.id);
+        return *ran = true;
+    }
+    if (call->plan->there) conv_plan_give_up(call->all, call->plan);
+    return true;
+}
+
+/* The op as it is prepared now: taken apart, or by plain loops. */
+static bool run_in_place(struct conv_call *call, struct stream *stream, struct error *err)
+{
+    struct prepared *p = mem_zalloc(MEM_KERNEL, 1, sizeof *p);
+    if (!p) return error_memory(err, sizeof *p, "a convolution");
+    p->device = call->all->device;
+    p->call = call->op;
+    call->in_place = p;
+    return cuda_prepare_convolution(p, err) && prepared_launch(p, stream, err);
+}
+
+/* Not while a step is recorded, which its failure has spoilt. */
+static bool recover(struct conv_call *call, struct stream *stream, cudnnStatus_t status, struct error *err)
+{
+    struct error first = {0};
+    bool ran = false;
+    failed(call, status, &first);
+    if (call->all->device->recording) {
+        conv_cache_avoid(call->all, call->plan);
+        return error_set(err, ERROR_FAILED, "%s; the next run takes another", first.text);
+    }
+    TRY(is_well(call->all->device, stream, &first, err) && run_another(call, stream, &first, &ran, err));
+    if (ran) return true;
+    if (call->copies_gradient) return error_set(err, ERROR_FAILED, "%s; the next run takes another", first.text);
+    TRY(run_in_place(call, stream, err));
+    device_tell(call->all->device, false, "%s; others run in its place, and kernels for what it does besides",
+                first.text);
+    return true;
 }
 
 static bool run(void *context, struct stream *stream, struct error *err)
 {
-    const struct conv_call *call = context;
+    struct conv_call *call = context;
     cudnnStatus_t status;
+    if (call->in_place) return prepared_launch(call->in_place, stream, err);
+    if (!call->plan->there) return run_in_place(call, stream, err); /* it has failed in another op that shares it */
     TRY(conv_execute(call->all, call->plan, call->arguments, stream->handle, &status, err));
-    return status == CUDNN_STATUS_SUCCESS || run_another(call, stream, status, err);
+    return status == CUDNN_STATUS_SUCCESS || recover(call, stream, status, err);
 }
 
 static void release(void *context)
 {
     struct conv_call *call = context;
     if (call->arguments) call->all->cudnn->destroy(call->arguments);
+    if (call->in_place) prepared_release(call->in_place);
+    mem_free(call->in_place);
     mem_free(call);
 }
 
 /* ---- Preparing ---- */
 
-/* The first question of the op that has an engine. */
-static bool find_way(struct cuda_convolutions *all, const struct prepared *p, struct conv_way *way, struct error *err)
+/* The first question of the op that has an engine; *why: none could be taken, for want of something else. */
+static bool find_way(struct cuda_convolutions *all, const struct prepared *p, struct conv_way *way, struct error *why,
+                     struct error *err)
 {
     const struct op_call *call = &p->call;
-    way->plan = NULL;
+    *way = (struct conv_way){0};
     if (!all->cudnn || !engine_question_of(call->graph, call->op, call->pass, &way->question)) return true;
     do {
-        way->copy_bytes = conv_copy_bytes(call, &way->question);
-        if (way->copy_bytes > call->workspace_bytes) continue;
-        TRY(conv_plan_find(all, &way->question, call->workspace_bytes - way->copy_bytes, &way->plan, err));
-    } while (!way->plan && engine_question_next(&way->question));
+        TRY(conv_plan_find(all, &way->question, conv_limit_bytes(call, &way->question), &way->plan, err));
+        if (way->plan && !conv_apart_place(all, p, true, way, why)) way->plan = NULL;
+    } while (!way->plan && conv_question_next(call, &way->question));
     return true;
 }
 
@@ -144,8 +201,8 @@ static bool add_call(struct prepared *p, const struct conv_way *way, cudnnBacken
     *call = (struct conv_call){.all = all,
                                .plan = way->plan,
                                .arguments = arguments,
-                               .kind = op_kind_name(p->call.op->kind),
-                               .path = p->call.graph->layers[p->call.op->layer].path};
+                               .op = p->call,
+                               .copies_gradient = way->copy_bytes && way->question.pass == ENGINE_BACKWARD_WEIGHTS};
     return prepared_call(p, run, release, call, err);
 }
 
@@ -154,43 +211,64 @@ static bool add_bias_gradient(struct prepared *p, struct error *err)
     return !op_out(p, 1) || cuda_add_bias_gradient(p, p->call.in_tensor[1], op_in(p, 1), op_out(p, 1), err);
 }
 
-/* Weights that lie in f32 are rounded before, their gradients widened afterwards. */
+/* Weights that lie in f32 are rounded before, their gradients widened afterwards; around it what is taken apart. */
 static bool add_actions(struct prepared *p, const struct conv_way *way, cudnnBackendDescriptor_t arguments,
                         struct error *err)
 {
     const enum dtype dtype = (enum dtype)way->question.weights;
     const uint64_t elements = tensor_elements(conv_weights(&p->call));
-    const bool of_weights = way->question.pass == ENGINE_BACKWARD_WEIGHTS;
-    if (!of_weights && way->copy_bytes && !cuda_add_rounding(p, op_in(p, 1), op_workspace(p), elements, dtype, err)) {
+    const bool of_weights = way->question.pass == ENGINE_BACKWARD_WEIGHTS, rounds = !of_weights && way->copy_bytes;
+    if (!conv_apart_before(p, way, err) ||
+        (rounds && !cuda_add_rounding(p, op_in(p, 1), way->copy, elements, dtype, err))) {
         p->device->convolutions->cudnn->destroy(arguments);
         return false;
     }
-    TRY(add_call(p, way, arguments, err));
+    TRY(add_call(p, way, arguments, err) && conv_apart_after(p, way, err));
     if (!of_weights) return true;
-    return (!way->copy_bytes || cuda_add_widening(p, op_workspace(p), op_out(p, 0), elements, dtype, err)) &&
+    return (!way->copy_bytes || cuda_add_widening(p, way->copy, op_out(p, 0), elements, dtype, err)) &&
            add_bias_gradient(p, err);
+}
+
+/* "conv of stage1/unit1/conv1 (f16, sums)", into out. */
+#define CONV_NAME 200
+static char *name_of(const struct prepared *p, char out[CONV_NAME])
+{
+    char fused[ENGINE_FUSED_TEXT];
+    const struct op *op = p->call.op;
+    snprintf(out, CONV_NAME, "%s of %s (%s%s%s)", op_kind_name(op->kind), p->call.graph->layers[op->layer].path,
+             dtype_name(p->call.graph->options.dtype), op->attr.conv.fused ? ", " : "",
+             engine_fused_words(op->attr.conv.fused, fused));
+    return out;
+}
+
+/* The first alone is told of. */
+static void note_apart(struct prepared *p, const struct conv_way *way)
+{
+    struct cuda_convolutions *all = p->device->convolutions;
+    char name[CONV_NAME];
+    const bool beside = conv_apart_bytes(&p->call, &way->question) > 0;
+    if ((way->apart || beside) && all->apart++ == 0)
+        snprintf(all->why_apart, sizeof all->why_apart, "%s", name_of(p, name));
 }
 
 static bool prepare_naive(struct prepared *p, const char *why, struct error *err)
 {
     struct cuda_convolutions *all = p->device->convolutions;
-    char fused[ENGINE_FUSED_TEXT];
-    const struct op *op = p->call.op;
+    char name[CONV_NAME];
     if (all->naive++ == 0 && all->cudnn)
-        snprintf(all->why_naive, sizeof all->why_naive, "%s of %s (%s%s%s): %s%s", op_kind_name(op->kind),
-                 p->call.graph->layers[op->layer].path, dtype_name(p->call.graph->options.dtype),
-                 op->attr.conv.fused ? ", " : "", engine_fused_words(op->attr.conv.fused, fused), why,
-                 op->attr.conv.fused ? "; a plan with --fuse none wants plain ones alone" : "");
+        snprintf(all->why_naive, sizeof all->why_naive, "%s: %s%s", name_of(p, name), why,
+                 p->call.op->attr.conv.fused ? "; a plan with --fuse none wants plain ones alone" : "");
     return cuda_prepare_naive_convolution(p, err);
 }
 
 /* What cuDNN lacks is looked for once: the first alone is told of. */
-static bool prepare_without_engine(struct prepared *p, struct error *err)
+static bool prepare_without_engine(struct prepared *p, const struct error *apart, struct error *err)
 {
     static const char none[] = "cuDNN has no engine for it within its workspace";
     const struct cuda_convolutions *all = p->device->convolutions;
     struct error lacks = {0};
     char why[sizeof all->why_naive];
+    if (apart->text[0]) return prepare_naive(p, apart->text, err);
     if (all->naive > 0 || !all->cudnn || cudnn_can_compile(all->cudnn, &lacks)) return prepare_naive(p, none, err);
     snprintf(why, sizeof why, "%s; %.160s", none, lacks.text);
     return prepare_naive(p, why, err);
@@ -199,12 +277,16 @@ static bool prepare_without_engine(struct prepared *p, struct error *err)
 bool cuda_prepare_convolution(struct prepared *p, struct error *err)
 {
     struct conv_way way;
+    struct error apart = {0};
     cudnnBackendDescriptor_t arguments;
     bool aligned;
-    TRY(conv_begin(p->device, err) && find_way(p->device->convolutions, p, &way, err));
-    if (!way.plan) return prepare_without_engine(p, err);
+    TRY(conv_begin(p->device, err) && find_way(p->device->convolutions, p, &way, &apart, err));
+    if (!way.plan) return prepare_without_engine(p, &apart, err);
     bool ok = conv_arguments(p, &way, &arguments, &aligned, err);
-    if (ok && aligned) return add_actions(p, &way, arguments, err);
+    if (ok && aligned) {
+        note_apart(p, &way);
+        return add_actions(p, &way, arguments, err);
+    }
     if (arguments) p->device->convolutions->cudnn->destroy(arguments);
     return ok && prepare_naive(p, "its operands are not where cuDNN can read them", err);
 }

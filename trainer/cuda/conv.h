@@ -35,8 +35,18 @@ struct conv_candidate {
 struct conv_way {
     struct engine_question question;
     const struct conv_plan *plan; /* NULL: none */
-    uint64_t copy_bytes; /* of 16-bit weights, or their gradient, at the head of the workspace; 0 = as they lie */
+    uint64_t copy_bytes; /* of 16-bit weights, or their gradient; 0 = as they lie */
+    void *copy;          /* where: at the head of the workspace, or beside the arena where that is too small */
+    uint32_t apart;      /* what the op does besides that is taken apart: a question's bits */
+    void *normalized;    /* for that, beside the arena: what the convolution reads, or what shuts its result */
 };
+
+/* Memory that was taken beside the arena, until the device's end. */
+struct conv_scratch {
+    void *at;
+    uint64_t bytes;
+};
+#define CONV_MOST_SCRATCH 8
 
 struct cuda_convolutions {
     struct device *device;
@@ -52,6 +62,11 @@ struct cuda_convolutions {
     const struct engine_book *carried; /* plans that were built elsewhere for this very GPU and cuDNN; NULL = none */
     uint64_t naive; /* convolutions for which there is no engine */
     char why_naive[320]; /* the first of them */
+    uint64_t apart; /* that were taken apart */
+    char why_apart[320];
+    struct conv_scratch scratch[CONV_MOST_SCRATCH];
+    uint32_t scratch_count;
+    float *ones; /* CONV_MOST_BIASED of them on the device, and as many zeros behind them; NULL: nobody has asked yet */
 };
 
 /* The device's handle and tables, made the first time. */
@@ -91,6 +106,8 @@ bool conv_build_first(const struct cuda_convolutions *all, cudnnHandle_t handle,
  * have it then. What failed lives on until the device's end, as what it started may. False: there is none. On the device's
  * thread, where nothing is recorded. */
 bool conv_plan_replace(struct cuda_convolutions *all, const struct conv_plan *failed);
+/* None in its place: its question has no engine any more. */
+void conv_plan_give_up(struct cuda_convolutions *all, const struct conv_plan *failed);
 
 /* ---- What was answered before (conv_book.c) ---- */
 
@@ -115,6 +132,32 @@ bool conv_arguments(const struct prepared *p, const struct conv_way *way, cudnnB
 /* On a stream; *status is cuDNN's. ERROR_FAILED where the stream cannot be set. */
 bool conv_execute(struct cuda_convolutions *all, const struct conv_plan *plan, cudnnBackendDescriptor_t arguments,
                   cudaStream_t stream, cudnnStatus_t *status, struct error *err);
+
+/* ---- What cuDNN refuses, taken apart (conv_apart.c) ---- */
+
+/* What a convolution does besides that kernels before and after it can do. */
+#define CONV_APART                                                                                                     \
+    (CONV_NORMALIZED | CONV_RECTIFIED | CONV_ADDS | CONV_SUMS | CONV_GRADIENT_SUMS | CONV_SHUTS | ENGINE_BIAS)
+#define CONV_MOST_BIASED 8192u /* channels */
+
+/* What to ask for an op when that has no engine: its weights' gradient in another type (engine_question_next), then the
+ * convolution alone. False when there is nothing else. */
+bool conv_question_next(const struct op_call *call, struct engine_question *question);
+/* How much workspace an engine for this question may take: what a copy of the weights leaves, or all of it where there is no
+ * room for the copy. */
+uint64_t conv_limit_bytes(const struct op_call *call, const struct engine_question *question);
+/* How much memory beside the arena the op takes by this question, which ops of one stream may share; 0 = it needs none. */
+uint64_t conv_apart_bytes(const struct op_call *call, const struct engine_question *question);
+/* Takes it, or finds what was taken; outside recordings. False, with *err, where the GPU has too little: no call fails for
+ * that. */
+bool conv_apart_reserve(struct cuda_convolutions *all, uint64_t bytes, void **at, struct error *err);
+/* Makes a way whose question is set whole but for its plan. As above; an engine may be timed without what is taken apart. */
+bool conv_apart_place(struct cuda_convolutions *all, const struct prepared *p, bool whole, struct conv_way *way,
+                      struct error *err);
+/* Adds what is done before the convolution, which then reads way->normalized for x, and after it. */
+bool conv_apart_before(struct prepared *p, const struct conv_way *way, struct error *err);
+bool conv_apart_after(struct prepared *p, const struct conv_way *way, struct error *err);
+void conv_apart_finish(struct cuda_convolutions *all);
 
 /* ---- All that are missing, by several threads (conv_jobs.c) ---- */
 

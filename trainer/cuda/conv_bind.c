@@ -33,11 +33,18 @@ static void bind_prologue(struct binding *b, const struct prepared *p, const str
     bind(b, OPERAND_SHIFT, scale + (q->dtype == DTYPE_F16 ? 2 : sizeof(float)) * q->channels);
 }
 
-static void bind_forward(struct binding *b, const struct prepared *p, const struct engine_question *q)
+/* As the convolution reads it. */
+static const void *input_of(const struct prepared *p, const struct conv_way *way)
 {
+    return way->apart & CONV_NORMALIZED ? way->normalized : op_in(p, 0);
+}
+
+static void bind_forward(struct binding *b, const struct prepared *p, const struct conv_way *way)
+{
+    const struct engine_question *q = &way->question;
     const struct conv_operands o = conv_operands(p->call.op);
     const float *sums = op_out(p, 1);
-    bind(b, OPERAND_X, op_in(p, 0));
+    bind(b, OPERAND_X, input_of(p, way));
     bind(b, OPERAND_Y, op_out(p, 0));
     bind_prologue(b, p, q, o.norm);
     if (q->fused & ENGINE_BIAS) bind(b, OPERAND_BIAS, op_in(p, o.bias));
@@ -67,22 +74,22 @@ static void bind_data(struct binding *b, const struct prepared *p, const struct 
     bind(b, OPERAND_UNREAD_BIAS, unread + 2 * (size_t)q->channels);
 }
 
-static void bind_weights(struct binding *b, const struct prepared *p, const struct engine_question *q)
+static void bind_weights(struct binding *b, const struct prepared *p, const struct conv_way *way)
 {
-    bind(b, OPERAND_X, op_in(p, 0));
+    bind(b, OPERAND_X, input_of(p, way));
     bind(b, OPERAND_Y, op_in(p, 1));
-    bind_prologue(b, p, q, conv_operands(p->call.op).norm);
+    bind_prologue(b, p, &way->question, conv_operands(p->call.op).norm);
 }
 
 static void bind_all(struct binding *b, const struct prepared *p, const struct conv_way *way)
 {
     const bool of_weights = way->question.pass == ENGINE_BACKWARD_WEIGHTS;
     void *weights = of_weights ? op_out(p, 0) : op_in(p, 1);
-    bind(b, OPERAND_W, way->copy_bytes ? op_workspace(p) : weights);
+    bind(b, OPERAND_W, way->copy_bytes ? way->copy : weights);
     switch (way->question.pass) {
-    case ENGINE_FORWARD: bind_forward(b, p, &way->question); break;
+    case ENGINE_FORWARD: bind_forward(b, p, way); break;
     case ENGINE_BACKWARD_DATA: bind_data(b, p, &way->question); break;
-    default: bind_weights(b, p, &way->question); break;
+    default: bind_weights(b, p, way); break;
     }
 }
 
@@ -98,7 +105,7 @@ bool conv_arguments(const struct prepared *p, const struct conv_way *way, cudnnB
     const struct cudnn_library *cudnn = p->device->convolutions->cudnn;
     struct binding b = {0};
     uint8_t *workspace = op_workspace(p);
-    const void *rest = workspace ? workspace + way->copy_bytes : NULL;
+    const void *rest = workspace && way->copy == workspace ? workspace + way->copy_bytes : workspace;
     bind_all(&b, p, way);
     *arguments = NULL;
     *aligned = b.low_bits % ALIGNMENT == 0;

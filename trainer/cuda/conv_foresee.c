@@ -5,6 +5,7 @@
 #include "conv.h"
 #include "cuda_slots.h"
 #include "mem.h"
+#include "units.h"
 
 /* ---- What is missing ---- */
 
@@ -33,13 +34,11 @@ static bool find_wanted(struct cuda_convolutions *all, const struct op_call *cal
     if (call->pass == PASS_OFFLOAD || call->pass == PASS_FETCH || call->pass == PASS_RECONSTRUCT) return true;
     if (!engine_question_of(call->graph, call->op, call->pass, &question)) return true;
     do {
-        uint64_t copy = conv_copy_bytes(call, &question);
-        if (copy > call->workspace_bytes) continue;
-        struct conv_plan *plan = conv_plan_entry(all, &question, call->workspace_bytes - copy, err);
+        struct conv_plan *plan = conv_plan_entry(all, &question, conv_limit_bytes(call, &question), err);
         if (!plan) return false;
         if (!plan->tried) conv_cache_load(all, plan);
         *found = plan->tried && !plan->there ? NULL : plan;
-    } while (!*found && engine_question_next(&question));
+    } while (!*found && conv_question_next(call, &question));
     return true;
 }
 
@@ -207,6 +206,32 @@ static bool tell(const struct foreseen *f, const struct op_call *const *calls, s
     return true;
 }
 
+/* ---- What is taken apart ---- */
+
+/* Memory for it once, as much as the largest wants; where there is too little each op says so when it is prepared. */
+static bool reserve(struct cuda_convolutions *all, const struct op_call *const *calls, size_t count, struct error *err)
+{
+    struct error unsaid = {0};
+    uint64_t most = 0, apart = 0;
+    char bytes_words[UNITS_TEXT];
+    void *at;
+    for (size_t i = 0; i < count; i++) {
+        struct conv_plan *plan;
+        TRY(find_wanted(all, calls[i], &plan, err));
+        if (!plan || !plan->there) continue;
+        const uint64_t bytes = conv_apart_bytes(calls[i], &plan->question);
+        apart += bytes > 0;
+        if (bytes > most) most = bytes;
+    }
+    if (apart > 0 && conv_apart_reserve(all, most, &at, &unsaid))
+        device_tell(all->device, false,
+                    "cuDNN refuses what the plan fuses with %" PRIu64
+                    " of its convolutions: they are taken apart, with %s "
+                    "beside the arena",
+                    apart, units_format_bytes(most, bytes_words));
+    return true;
+}
+
 /* ---- The slot ---- */
 
 /* A question without engines is followed by the op's next, where it has one. */
@@ -234,7 +259,7 @@ static bool begin(struct device *device, const struct op_call *const *calls, siz
     f.room = mem_alloc(MEM_KERNEL, CONV_MOST_CANDIDATES, sizeof *f.room);
     if (!f.room) return error_memory(err, CONV_MOST_CANDIDATES * sizeof *f.room, "engines");
     bool ok = conv_timer_init(&f.timer, f.all, err) && foresee(&f, calls, count, err);
-    ok = conv_timer_finish(&f.timer, ok, err);
+    ok = conv_timer_finish(&f.timer, ok, err) && reserve(f.all, calls, count, err);
     mem_free(f.room);
     return ok && tell(&f, calls, count, err);
 }

@@ -135,6 +135,14 @@ static bool retire(struct cuda_convolutions *all, struct conv_plan *plan)
     return true;
 }
 
+void conv_plan_give_up(struct cuda_convolutions *all, const struct conv_plan *failed)
+{
+    struct conv_plan *plan = find(all, &failed->question, failed->limit_bytes);
+    conv_cache_avoid(all, plan);
+    retire(all, plan);
+    plan->there = false;
+}
+
 bool conv_plan_replace(struct cuda_convolutions *all, const struct conv_plan *failed)
 {
     struct conv_plan *plan = find(all, &failed->question, failed->limit_bytes);

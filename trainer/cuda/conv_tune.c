@@ -37,10 +37,11 @@ static bool make_pattern(const struct conv_timer *t, enum dtype dtype, struct er
         else
             words[i] = (bits & 0x80FFFFFFu) | 0x3E000000u;
     }
-    bool ok = cuda_check(
-        device->vendor,
-        device->vendor->cuda.Memcpy(device->scratch + PATTERN_BYTES, words, PATTERN_BYTES, cudaMemcpyHostToDevice), err,
-        "numbers for timing");
+    /* In the order of what reads it: a copy in the legacy stream may be on its way when its call has returned. */
+    bool ok = cuda_check(device->vendor,
+                         device->vendor->cuda.MemcpyAsync(device->scratch + PATTERN_BYTES, words, PATTERN_BYTES,
+                                                          cudaMemcpyHostToDevice, device->own),
+                         err, "numbers for timing");
     mem_free(words);
     return ok;
 }
@@ -207,15 +208,16 @@ static struct prepared prepared_of(struct device *device, const struct op_call *
     return (struct prepared){.device = device, .call = *call};
 }
 
-/* *aligned: false where cuDNN could not read its operands; then nothing is to be ended. */
+/* *aligned: false where cuDNN could not read its operands, or there is no memory for them. */
 static bool begin_trial(struct trial *trial, struct conv_timer *timer, const struct conv_job *job, bool *aligned,
                         struct error *err)
 {
     struct device *device = timer->all->device;
     const struct prepared p = prepared_of(device, job->call);
-    const struct conv_way way = {.question = job->plan->question,
-                                 .plan = job->plan,
-                                 .copy_bytes = conv_copy_bytes(job->call, &job->plan->question)};
+    struct conv_way way = {.question = job->plan->question, .plan = job->plan};
+    struct error too_little = {0};
+    *aligned = conv_apart_place(timer->all, &p, false, &way, &too_little);
+    if (!*aligned) return true;
     *trial = (struct trial){.timer = timer, .job = job, .gap = find_gap(device, job->call)};
     if (!timer->ready) TRY(make_pattern(timer, (enum dtype)job->plan->question.dtype, err));
     timer->ready = true;

@@ -10,6 +10,8 @@ extern const struct backend cuda_reference_backend; /* "cuda-reference": naive k
 /* How many of a device's convolutions that were prepared run by naive kernels, as cuDNN has no engine for them, and why the
  * first of them does. */
 uint64_t cuda_naive_convolutions(const struct device *device, const char **why);
+/* How many were taken apart into an engine of cuDNN's and kernels, as it refuses to do the whole, and the first of them. */
+uint64_t cuda_apart_convolutions(const struct device *device, const char **first);
 /* How many kernels, plans of cuDNN, copies and fills a launch of this op starts. */
 uint64_t cuda_launches(const struct prepared *prepared);
 

@@ -72,6 +72,7 @@ struct pair {
 static struct pair begin(const char *options, const struct device_options *device)
 {
     gpu_choose(options);
+    gpu_restart(options);
     char cache[] = "/tmp/fathom-conv-XXXXXX";
     cr_assert(mkdtemp(cache));
     setenv("XDG_CACHE_HOME", cache, 1);
@@ -109,16 +110,25 @@ static void compare_graph(struct pair *pair, const struct graph *graph, uint32_t
     }
 }
 
-static void compare_model(const char *model, enum dtype dtype, uint32_t lowering, uint32_t step)
+/* How many were taken apart. */
+static uint64_t compare_model_on(const char *standin, const char *model, enum dtype dtype, uint32_t lowering,
+                                 uint32_t step)
 {
-    struct pair pair = begin("gpus=1", &(struct device_options){.fill = 0xFF});
+    struct pair pair = begin(standin, &(struct device_options){.fill = 0xFF});
     struct graph *graph = conv_graph(model, 2, 8, dtype, lowering);
     const char *why;
     compare_graph(&pair, graph, step, 2u << 20);
     cr_expect_eq(cuda_naive_convolutions(pair.fast.device, &why), 0, "%s", why);
     cr_expect_gt(gpu_report().executes, 0);
+    const uint64_t apart = cuda_apart_convolutions(pair.fast.device, &why);
     graph_destroy(graph);
     end(&pair);
+    return apart;
+}
+
+static void compare_model(const char *model, enum dtype dtype, uint32_t lowering, uint32_t step)
+{
+    cr_expect_eq(compare_model_on("gpus=1", model, dtype, lowering, step), 0);
 }
 
 #define HALF_FUSED (LOWER_SUMS | LOWER_NORMALIZE | LOWER_NORMALIZE_WEIGHTS | LOWER_GRADIENT_SUMS)
@@ -148,13 +158,30 @@ Test(conv, fused_convolutions_agree_with_the_reference_in_f16)
     cr_expect_eq(met[2], CONV_NORMALIZED | CONV_RECTIFIED, "%u", met[2]);
 }
 
+/* Refused by the heuristics, when a plan is built, or when it first runs: what is fused is taken apart, in every type,
+ * and nothing is left to plain loops. */
+Test(conv, fusions_that_are_refused_are_taken_apart)
+{
+    static const char *const ways[] = {"engines=plain", "engines=fusions_unbuilt", "engines=fusions_stop"};
+    const uint32_t lowering = HALF_FUSED | LOWER_ADD | LOWER_WEIGHTS | LOWER_HALF_GRADIENTS;
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        cr_expect_gt(compare_model_on(ways[i], "resnet-11", DTYPE_F16, lowering, i == 0 ? 1 : 2), 5, "%s", ways[i]);
+        if (i > 0) continue;
+        cr_expect_eq(met[0], CONV_NORMALIZED | CONV_RECTIFIED | CONV_ADDS | CONV_SUMS, "%u", met[0]);
+        cr_expect_eq(met[1], CONV_GRADIENT_SUMS | CONV_SHUTS, "%u", met[1]);
+        cr_expect_eq(met[2], CONV_NORMALIZED | CONV_RECTIFIED, "%u", met[2]);
+    }
+    cr_expect_gt(compare_model_on(ways[0], "resnet-11", DTYPE_F32, HALF_FUSED | LOWER_ADD, 3), 3);
+    cr_expect_gt(compare_model_on(ways[1], "resnet-11", DTYPE_BF16, HALF_FUSED | LOWER_ADD | LOWER_WEIGHTS, 3), 3);
+}
+
 /* Units that are normalised after their convolutions, and weights that were rounded before. */
 Test(conv, weights_in_16_bits_are_read_as_they_lie)
 {
     compare_model("resnet-8", DTYPE_F16, HALF_FUSED | LOWER_WEIGHTS, 1);
 }
 
-/* Without workspace for a copy of 16-bit weights there is no engine; with just that there is one. */
+/* Without workspace for a copy of 16-bit weights it lies beside the arena; with just that it does not. */
 Test(conv, a_copy_of_weights_takes_its_part_of_the_workspace)
 {
     struct pair pair = begin("gpus=1", &(struct device_options){.fill = 0xFF});
@@ -164,19 +191,21 @@ Test(conv, a_copy_of_weights_takes_its_part_of_the_workspace)
         const struct op *op = &graph->ops[i];
         if (!conv_is_one(op)) continue;
         uint64_t copy = (2 * tensor_elements(&graph->tensors[op->in[1]]) + 255) / 256 * 256;
-        uint64_t naive = cuda_naive_convolutions(pair.fast.device, &why);
+        uint64_t apart = cuda_apart_convolutions(pair.fast.device, &why);
         compare(&pair.fast, &pair.slow, graph, i, op->pass, copy - 256, i);
-        cr_expect_eq(cuda_naive_convolutions(pair.fast.device, &why), naive + 1);
+        cr_expect_eq(cuda_apart_convolutions(pair.fast.device, &why), apart + 1);
         compare(&pair.fast, &pair.slow, graph, i, op->pass, copy, i);
-        cr_expect_eq(cuda_naive_convolutions(pair.fast.device, &why), naive + 1, "%s", why);
+        cr_expect_eq(cuda_apart_convolutions(pair.fast.device, &why), apart + 1, "%s", why);
     }
+    cr_expect_eq(cuda_naive_convolutions(pair.fast.device, &why), 0, "%s", why);
     graph_destroy(graph);
     end(&pair);
 }
 
-Test(conv, a_bias_and_its_gradient)
+static uint64_t compare_biased(const char *standin)
 {
-    struct pair pair = begin("gpus=1", &(struct device_options){.fill = 0xFF});
+    struct pair pair = begin(standin, &(struct device_options){.fill = 0xFF});
+    const char *why;
     struct graph *graph = conv_graph("vgg-a", 1, 32, DTYPE_F32, 0);
     uint32_t done[3] = {0};
     for (uint32_t i = 0; i < graph->backward_end; i++) {
@@ -184,8 +213,17 @@ Test(conv, a_bias_and_its_gradient)
         if (!conv_is_one(op) || done[kind_of(op->kind)]++ > 0) continue;
         compare(&pair.fast, &pair.slow, graph, i, op->pass, 2u << 20, i);
     }
+    cr_expect_eq(cuda_naive_convolutions(pair.fast.device, &why), 0, "%s", why);
+    const uint64_t apart = cuda_apart_convolutions(pair.fast.device, &why);
     graph_destroy(graph);
     end(&pair);
+    return apart;
+}
+
+Test(conv, a_bias_and_its_gradient)
+{
+    cr_expect_eq(compare_biased("gpus=1"), 0);
+    cr_expect_eq(compare_biased("engines=plain"), 1);
 }
 
 /* Inception-v3's windows of one row or column: every third, in each of the three passes. */

@@ -54,15 +54,55 @@ Test(conv_run, losses_are_those_of_processors_fused_in_bf16)
     expect_losses_of_processors(DTYPE_BF16, LOWER_SUMS | LOWER_NORMALIZE | LOWER_ADD | LOWER_WEIGHTS, 2e-2);
 }
 
-/* A cuDNN that has only what cannot be less, where more was planned: what is fused is done by loops over the same
- * bytes, and the accesses of both are watched. */
-Test(conv_run, plain_engines_alone_leave_losses_and_bytes_as_they_are)
+/* Plans and failures of other cuDNNs are not known there. */
+static void use_cache(const char *name)
 {
-    const uint32_t lowering = LOWER_BN | LOWER_BN_ADD | LOWER_SUMS | LOWER_NORMALIZE | LOWER_NORMALIZE_WEIGHTS |
-                              LOWER_ADD | LOWER_GRADIENT_SUMS | LOWER_WEIGHTS | LOWER_HALF_GRADIENTS;
-    struct small_run gpu = run_beside_processors("memory=8GiB,refuse=graph,engines=plain", DTYPE_F16, lowering, 2e-2);
-    cr_expect(strstr(gpu.result.remark, "plain loops") && strstr(gpu.result.remark, "--fuse none"), "%s",
-              gpu.result.remark);
+    char cache[300];
+    snprintf(cache, sizeof cache, "%s/cache-%s", run_data, name);
+    setenv("XDG_CACHE_HOME", cache, 1);
+}
+
+#define ALL_FUSED                                                                                                      \
+    (LOWER_BN | LOWER_BN_ADD | LOWER_SUMS | LOWER_NORMALIZE | LOWER_NORMALIZE_WEIGHTS | LOWER_ADD |                    \
+     LOWER_GRADIENT_SUMS | LOWER_WEIGHTS | LOWER_HALF_GRADIENTS)
+
+/* A cuDNN that has only what cannot be less, where more was planned, and one whose fused plans cannot be built or do
+ * not run: what is fused is taken apart over the same bytes, also while steps are recorded, and the accesses of both
+ * are watched. */
+Test(conv_run, fusions_that_are_refused_leave_losses_and_bytes_as_they_are)
+{
+    static const char *const ways[] = {"memory=8GiB,refuse=graph,engines=plain",
+                                       "memory=8GiB,refuse=graph,engines=fusions_unbuilt",
+                                       "memory=8GiB,refuse=graph,engines=fusions_stop"};
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        use_cache(strrchr(ways[i], '='));
+        if (i > 0) gpu_restart(ways[i]);
+        struct small_run gpu = run_beside_processors(ways[i], DTYPE_F16, ALL_FUSED, 2e-2);
+        cr_expect(strstr(gpu.result.remark, "taken apart, as cuDNN refuses what the plan fuses with them"), "%s",
+                  gpu.result.remark);
+        cr_expect_not(strstr(gpu.result.remark, "plain loops"), "%s", gpu.result.remark);
+        cr_expect_gt(gpu_report().graph_launches, 0);
+    }
+}
+
+/* Beside the arena there is too little for what a convolution reads: then it is done by loops, and it is told. */
+Test(conv_run, what_cannot_be_taken_apart_for_want_of_memory_is_told)
+{
+    struct small_run whole = small("memory=8GiB", DTYPE_F16, ALL_FUSED), run = whole;
+    char options[64];
+    whole.options.iterations = run.options.iterations = 1;
+    run_go(&whole);
+    cr_assert(whole.ok, "%s", whole.err.text);
+    snprintf(options, sizeof options, "memory=%llu,engines=plain",
+             (unsigned long long)gpu_report().device_peak_bytes); /* as little is without a context */
+    use_cache("apart");
+    gpu_restart(options);
+    run_go(&run);
+    cr_assert(run.ok, "%s", run.err.text);
+    cr_expect(strstr(run.result.remark, "plain loops") && strstr(run.result.remark, "out of memory") &&
+                  strstr(run.result.remark, "--fuse none"),
+              "%s", run.result.remark);
+    gpu_expect_clean();
 }
 
 Test(conv_run, a_run_says_once_that_there_is_no_engine)
