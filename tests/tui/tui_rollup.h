@@ -135,7 +135,7 @@ static struct rollup_kernel example_kernel(const char *name, const struct rollup
     return kernel;
 }
 
-static struct rollup *example_gpu_rollup(void)
+static inline struct rollup *example_gpu_rollup(void)
 {
     static const char gemm[] = "sm90_xmma_fprop_implicit_gemm_f16f16_f16f32_f32_nhwckrsc_nhwc_tilesize128x128x64_stage4_warpgroupsize1x1x1_g1_execute_kernel";
     struct rollup *rollup = example_rollup();
