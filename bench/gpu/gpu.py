@@ -11,7 +11,6 @@ script has started ends with it, however it ends. Exit code: 0 when every part p
 CPU's losses into the folder (gpu-pack does)."""
 import argparse
 import contextlib
-import ctypes
 import datetime
 import fcntl
 import glob
@@ -21,7 +20,6 @@ import os
 import pathlib
 import re
 import shutil
-import signal
 import statistics
 import struct
 import subprocess
@@ -95,12 +93,18 @@ class Clock:
         return self.part_end - self.now()
 
 
-LIBC = ctypes.CDLL(None)
-
-
-def end_with_parent():
-    """In a child: a run that is left behind would keep the GPU from the next one."""
-    LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+@contextlib.contextmanager
+def ended_together():
+    """The id of a process group; all that is in it ends when this is left, or when this script ends, however it does: a run that
+    is left behind would keep the GPU from the next one. Its first process waits on a pipe that nothing but this script can
+    write to; a parent's death would tell a command alone, not what that has started."""
+    watcher = subprocess.Popen(['sh', '-c', "trap '' HUP INT TERM; read -r _; kill -KILL 0"], stdin=subprocess.PIPE,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=os.setpgrp)
+    try:
+        yield watcher.pid
+    finally:
+        watcher.stdin.close()
+        watcher.wait()
 
 
 class Bench:
@@ -139,18 +143,18 @@ class Bench:
         if limit < 1:
             raise Unfinished(f'no time left for `{shown}`')
         log = self.out / 'logs' / f'{self.commands:03}.txt'
-        with open(log, 'w') as to:
+        with open(log, 'w') as to, ended_together() as group:
             to.write(f'$ {shown}\n')
             to.flush()
             child = subprocess.Popen(words, stdout=to, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=self.environment,
-                                     start_new_session=True, preexec_fn=end_with_parent)
+                                     preexec_fn=lambda: os.setpgid(0, group))
             try:
                 code = child.wait(limit)
             except subprocess.TimeoutExpired:
-                os.killpg(child.pid, signal.SIGKILL)
-                with contextlib.suppress(subprocess.TimeoutExpired):  # one that a driver holds is left behind
-                    child.wait(10)
                 code = None
+        if code is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # one that a driver holds is left behind
+                child.wait(10)
         said = log.read_text(errors='replace').split('\n', 1)[1]
         if code is None:
             raise Unfinished(f'`{shown}` took longer than {limit:.0f} s')

@@ -1,6 +1,8 @@
 """The script for a machine with a GPU (`./dev gpu`, bench/gpu), in its dry mode: it says where no GPU is; on the stand-in's GPU
 every part is run, bounded, and written down. Arguments: the source, build/fathom, the stand-in's folder and the test of
 dumps, or neither."""
+import contextlib
+import json
 import os
 import pathlib
 import re
@@ -69,18 +71,25 @@ def check_bounded(pack):
 
 
 def check_ended(pack):
-    """However this ends, what it has started ends too; results and the rest lie apart."""
+    """However this ends, what it has started ends too, and what that has started; results and the rest lie apart."""
+    (pack / 'fathom').write_text(f'#!/bin/sh\n[ "$1" != train ] || {{ sleep 100; exit 1; }}\nexec {FATHOM} "$@"\n')
     out, work = pack / 'results', pack / 'work'
     script = subprocess.Popen([sys.executable, pack / 'gpu.py', '--dry', '--out', out, '--work', work, 'machine', 'deep'], cwd='/',
                               env={**os.environ, 'CUDA_HOME': STANDIN}, stdout=subprocess.DEVNULL)
-    children = pathlib.Path(f'/proc/{script.pid}/task/{script.pid}/children')
+
+    def read(pid, name):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            return pathlib.Path(f'/proc/{pid}/{name}').read_bytes()
+        return b''
+
+    def below(pid):
+        for child in map(int, read(pid, f'task/{pid}/children').split()):
+            yield child
+            yield from below(child)
 
     def sleeping():
-        for pid in children.read_text().split():
-            command = pathlib.Path(f'/proc/{pid}/cmdline')
-            if b'sleep' in command.read_bytes():
-                return command
-        return None
+        started = list(below(script.pid))
+        return started if any(read(pid, 'cmdline').startswith(b'sleep\0') for pid in started) else None
 
     def wait_for(what):
         end = time.monotonic() + 60
@@ -89,11 +98,12 @@ def check_ended(pack):
             time.sleep(0.02)
         return found
 
-    child = wait_for(sleeping)
+    started = wait_for(sleeping)
+    assert len(started) >= 3, 'it, its parent and what watches over both'
     assert {path.name for path in out.iterdir()} == {'report.md', 'logs.tar.gz'}, sorted(out.iterdir())
     script.kill()
     script.wait()
-    wait_for(lambda: not child.exists() or not child.read_bytes())
+    wait_for(lambda: not any(read(pid, 'cmdline') for pid in started))
 
 
 def check_crashed(pack):
@@ -133,17 +143,21 @@ def check_figures(pack):
     """What PyTorch reaches is measured once for a GPU, whatever became of the run that measured it."""
     sys.path.insert(0, str(pack))
     import peer_figures
-    what, asked = {'model': 'resnet-50', 'batch': 256, 'dtype': 'fp16', 'mode': 'graph'}, []
+    what, asked, versions = {'model': 'resnet-50', 'batch': 256, 'dtype': 'fp16', 'mode': 'graph'}, [], {'torch': '2.9', 'cudnn': 91900}
 
     def run(words, most):
+        if words[1] == '-c':
+            return f'a warning\n{json.dumps(versions)}\n'
         asked.append(words)
         return 'a warning\n{"images_per_second": 2500.5, "peak_reserved_bytes": 5, "more": 1}\n'
 
     def measure(gpu, folder, *others):
-        return peer_figures.Peers(gpu, 'peer.py', folder, *others).measure(run, what, 15, 60)
+        return peer_figures.Peers(gpu, script, folder, *others).measure(run, what, 15, 60)
 
     with tempfile.TemporaryDirectory(prefix='fathom-peers-') as name:
         first, second = pathlib.Path(name) / 'first', pathlib.Path(name) / 'second'
+        script = pathlib.Path(name) / 'peer.py'
+        script.write_text('first')
         first.mkdir()
         second.mkdir()
         assert measure('a', first) == {'images_per_second': 2500.5, 'peak_reserved_bytes': 5} and len(asked) == 1, asked
@@ -151,7 +165,11 @@ def check_figures(pack):
             file.write('{"key": {"gpu"')  # broken off
         assert measure('a', first)['images_per_second'] == 2500.5 and measure('a', second, first) and len(asked) == 1, asked
         measure('b', first)
-        assert measure('b', first) and len(asked) == 2 and asked[1][:5] == ['python3', 'peer.py', '--model', 'resnet-50', '--batch'], asked
+        assert measure('b', first) and len(asked) == 2 and asked[1][:5] == ['python3', script, '--model', 'resnet-50', '--batch'], asked
+        for change in (lambda: versions.update(torch='2.10'), lambda: versions.update(cudnn=92000), lambda: script.write_text('second')):
+            change()
+            before = len(asked)
+            assert measure('b', first) and measure('b', first) and len(asked) == before + 1, f'{versions}: {asked}'
 
 
 class Sanitized:
