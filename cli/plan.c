@@ -55,7 +55,8 @@ static bool check_comparison(const struct plan_options *o, size_t words, struct 
 {
     if (words != 2)
         return error_set(err, ERROR_INPUT,
-                         "--compare: found %zu plan files, expected two, like --compare a.json b.json", words);
+                         "--compare: found %zu plan file%s, expected two, like --compare a.json b.json", words,
+                         words == 1 ? "" : "s");
     if (plan_flags_given(&o->flags) || o->output || o->svg || o->explain || o->max_batch || o->max_depth || o->search ||
         o->costs || o->engines || o->network || o->per_node || o->scaling || o->input > 0 || !isnan(o->spread) ||
         o->price > 0 || o->epochs || o->images || o->recipe_word)

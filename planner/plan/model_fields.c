@@ -1,5 +1,7 @@
 #include "model_fields.h"
 
+#include <string.h>
+
 #include "json.h"
 
 /* Numbers and the place of the stride are there where they can be another: what had no such choice stays readable. */
@@ -55,6 +57,17 @@ static bool read_numbers(const json_t *object, const char *where, struct model_o
     return true;
 }
 
+/* What is said of a model's name begins with "model: "; where `where` ends with that word it is said once. */
+static bool spec_fail(const char *where, struct error *err)
+{
+    static const char word[] = "model: ";
+    size_t length = sizeof word - 1, end = strlen(where);
+    bool twice = err && end >= length - 2 && strcmp(where + end - (length - 2), "model") == 0 &&
+                 strncmp(err->text, word, length) == 0;
+    if (twice) memmove(err->text, err->text + length, strlen(err->text + length) + 1);
+    return error_prefix(err, "%s", where);
+}
+
 bool model_fields_read(const json_t *object, const char *where, struct model_spec *spec, struct error *err)
 {
     const char *name, *dataset, *unit, *shortcut;
@@ -79,5 +92,5 @@ bool model_fields_read(const json_t *object, const char *where, struct model_spe
         return error_prefix(err, "%s", where);
     options.dataset = (int)dataset_kind;
     TRY(read_numbers(object, where, &options, err));
-    return parse_spec(name, &options, unit_kind, shortcut_kind, spec, err) || error_prefix(err, "%s", where);
+    return parse_spec(name, &options, unit_kind, shortcut_kind, spec, err) || spec_fail(where, err);
 }
