@@ -22,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 
-import numpy
 import torch
 import torch.nn.functional as F
 
