@@ -1,7 +1,8 @@
-/* What a GPU's records cost on their way from CUPTI's buffers to the trace: a thread fills buffers as CUPTI does, with the
- * kernels of a replayed graph of 5,000 nodes on three streams, at a steady rate; the reader joins and reports them.
+/* What a GPU's records cost on their way from CUPTI's buffers to the trace: a thread fills buffers as CUPTI does, with
+ * the kernels of a replayed graph of 5,000 nodes on three streams, at a steady rate; the reader joins and reports them.
  *
- *   bench_cupti [RECORDS A SECOND, default 250000] [SECONDS, default 10] [FILE, default /tmp/fathom-bench-cupti.trace] */
+ *   bench_cupti [RECORDS A SECOND, default 250000] [SECONDS, default 10] [FILE, default /tmp/fathom-bench-cupti.trace]
+ */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <pthread.h>
@@ -99,7 +100,8 @@ static void describe_run(struct trace_sink *sink)
 static bool add_nodes(struct owners *owners)
 {
     for (uint32_t i = 0; i < NODES; i++)
-        if (!owners_add_node(owners, GRAPH | (i + 1), &(struct owner){.op = i / 3, .place = i % 3, .kernel = OWNER_NO_KERNEL}))
+        if (!owners_add_node(owners, GRAPH | (i + 1),
+                             &(struct owner){.op = i / 3, .place = i % 3, .kernel = OWNER_NO_KERNEL}))
             return false;
     return true;
 }
@@ -142,8 +144,9 @@ int main(int argc, char **argv)
     trace_writer_stats(writer, &stats);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    printf("%" PRIu64 " records in %g s on %u streams: %" PRIu64 " dropped before us, %" PRIu64 " by the writer, %" PRIu64
-           " of no op\n", counts.records, producer.seconds, STREAMS, producer.dropped, stats.dropped, counts.unattributed);
+    printf("%" PRIu64 " records in %g s on %u streams: %" PRIu64 " dropped before us, %" PRIu64
+           " by the writer, %" PRIu64 " of no op\n",
+           counts.records, producer.seconds, STREAMS, producer.dropped, stats.dropped, counts.unattributed);
     printf("%.1f ns a record to read, join and report, %.1f in the writer; %.2f bytes a kernel; %.1f MiB resident\n",
            (double)cpu / (double)counts.records, (double)stats.cpu_ns / (double)counts.records,
            (double)stats.bytes / (double)counts.records, (double)usage.ru_maxrss / 1024);

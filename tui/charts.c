@@ -161,8 +161,8 @@ static void draw_used(const struct rollup_device *device, struct canvas *canvas,
 {
     char used[UNITS_TEXT], plan[UNITS_TEXT];
     uint64_t peak = device->used_known[sample] ? device->peak_bytes[sample] : 0;
-    struct canvas_item items[4] = {{.label = name, .ink = INK_DIM, .text = "–"}, {.rank = 1}, {.rank = 2},
-                                   {.rank = 3, .text = "planned"}};
+    struct canvas_item items[4] = {
+        {.label = name, .ink = INK_DIM, .text = "–"}, {.rank = 1}, {.rank = 2}, {.rank = 3, .text = "planned"}};
     if (peak && planned) {
         double part = part_of(peak, planned);
         items[0].ink = part > 1.03 ? INK_BAD : INK_GOOD;

@@ -64,8 +64,8 @@ void dashboard_draw(struct dashboard *dashboard, const struct rollup *rollup, st
 {
     uint32_t gpus[ROLLUP_MOST_DEVICES];
     canvas_clear(canvas);
-    struct layout layout = layout_for(dashboard->view, canvas->rows, canvas->columns, dashboard_gpus(rollup, gpus),
-                                      below_table(rollup));
+    struct layout layout =
+        layout_for(dashboard->view, canvas->rows, canvas->columns, dashboard_gpus(rollup, gpus), below_table(rollup));
     panel_gpus(dashboard, rollup, canvas, layout.gpus);
     panel_header(dashboard, rollup, canvas, layout.header);
     panel_ops(dashboard, rollup, canvas, layout.ops);

@@ -169,7 +169,8 @@ static void draw_head(const struct ranks_view *view, struct canvas *canvas, stru
     draw_state(view, canvas, area, column);
     if (view->steps > 0)
         draw_line(canvas, area, 1, INK_PLAIN, "their ends of a step of %s lie %s apart, %s at most (last %u)",
-                  units_format_seconds(view->step_ns * 1e-9, step), units_format_seconds(view->spread_ns * 1e-9, spread),
+                  units_format_seconds(view->step_ns * 1e-9, step),
+                  units_format_seconds(view->spread_ns * 1e-9, spread),
                   units_format_seconds(view->worst_ns * 1e-9, worst), view->steps);
     else
         draw_line(canvas, area, 1, INK_DIM, "no step that all have ended");

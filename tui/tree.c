@@ -228,10 +228,7 @@ static uint32_t *count_leaves(const struct tree *tree)
     return leaves;
 }
 
-static bool is_large(const uint32_t *leaves, size_t node)
-{
-    return (uint64_t)leaves[node] * LARGE_PART > leaves[0];
-}
+static bool is_large(const uint32_t *leaves, size_t node) { return (uint64_t)leaves[node] * LARGE_PART > leaves[0]; }
 
 /* The deepest level of which all lines fit when large nodes above it are open. */
 static uint32_t levels_in(const struct tree *tree, const uint32_t *leaves, size_t rows)

@@ -1,5 +1,5 @@
-/* hwloc's archive wants libudev, of which there is no archive. It is only asked for names of disks and network cards, and
- * hwloc does without where udev cannot be reached. */
+/* hwloc's archive wants libudev, of which there is no archive. It is only asked for names of disks and network cards,
+ * and hwloc does without where udev cannot be reached. */
 #include <stddef.h>
 
 struct udev;

@@ -217,8 +217,8 @@ static bool may_be_faster(const struct search *search, const struct chain_schedu
 }
 
 /* With copies less memory may take less time, by simulated streams: all steps below the highest that fits are tried, as
- * far down as the table goes. Where that has all limits, what is tried within one is tried within a larger one; else its
- * first step rises with the limit, and that is so mostly, but not always. */
+ * far down as the table goes. Where that has all limits, what is tried within one is tried within a larger one; else
+ * its first step rises with the limit, and that is so mostly, but not always. */
 static bool look_below(const struct search *search, const struct fastest *fastest, struct error *err)
 {
     for (size_t step = search->fitting; step > search->bottom;) {

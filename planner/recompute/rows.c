@@ -2,9 +2,9 @@
  *
  * What keeps an exact program small: a row that begins at s is never asked for less than the limit minus all that the
  * units before s can hold (its floor), and more than `enough` saves nothing. What keeps it fast: ways to save s come by
- * the hundred, with much the same times, and the best of four is found before the row itself is read; a split at j costs
- * at least the forward runs of s..j-1 again, so it is tried only at those m where the best known is dearer; both fall as
- * j and m grow. */
+ * the hundred, with much the same times, and the best of four is found before the row itself is read; a split at j
+ * costs at least the forward runs of s..j-1 again, so it is tried only at those m where the best known is dearer; both
+ * fall as j and m grow. */
 #include "chain_rows.h"
 
 #include <math.h>

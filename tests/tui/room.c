@@ -75,7 +75,8 @@ Test(room, planned_memory_is_called_so_where_there_is_room)
     struct text wide = draw_text(&dashboard, example_rollup(), 24, 80);
     struct text narrow = draw_text(&dashboard, example_rollup(), 24, 40);
     cr_expect(strstr(wide.bytes, "606 MiB of 600 MiB planned"), "%s", wide.bytes);
-    cr_expect(strstr(narrow.bytes, "606 MiB of 600 MiB ") && !strstr(narrow.bytes, "600 MiB planned"), "%s", narrow.bytes);
+    cr_expect(strstr(narrow.bytes, "606 MiB of 600 MiB ") && !strstr(narrow.bytes, "600 MiB planned"), "%s",
+              narrow.bytes);
     text_finish(&wide);
     text_finish(&narrow);
     dashboard_finish(&dashboard);

@@ -34,8 +34,8 @@ bool cuda_record_begin(struct device *device, struct stream *stream, struct reco
     return device_settle(device, record_begin(device, stream, recording, &device->first), err);
 }
 
-/* *graph stays NULL where CUDA drops what was captured. After a failure recording_destroy tries once more: no stream is to
- * be left capturing. */
+/* *graph stays NULL where CUDA drops what was captured. After a failure recording_destroy tries once more: no stream is
+ * to be left capturing. */
 static cudaError_t end_capture(struct recording *recording, cudaGraph_t *graph)
 {
     *graph = NULL;

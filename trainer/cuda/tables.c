@@ -15,13 +15,13 @@
     [OP_AVGPOOL_BWD] = cuda_prepare_pool, [OP_SHORTCUT_PAD_BWD] = cuda_prepare_shortcut,                               \
     [OP_SOFTMAX_LOSS_BWD] = cuda_prepare_softmax_loss_backward, [OP_CONCAT_BWD] = cuda_prepare_concat_backward,        \
     [OP_ADD_GRADIENT] = cuda_prepare_elementwise, [OP_ACCUMULATE] = cuda_prepare_accumulate,                           \
-    [OP_ALL_REDUCE] = cuda_prepare_all_reduce, [OP_UPDATE] = cuda_prepare_update,                                      \
-    [OP_BN_SUMS] = cuda_prepare_bn_sums, [OP_BN_FINALIZE] = cuda_prepare_bn_finalize,                                  \
-    [OP_BN_APPLY] = cuda_prepare_bn_apply, [OP_BN_BWD_SUMS] = cuda_prepare_bn_backward_sums,                           \
-    [OP_BN_BWD_FINALIZE] = cuda_prepare_bn_backward_finalize, [OP_BN_BWD_APPLY] = cuda_prepare_bn_backward_apply,      \
-    [OP_GRADIENT_CHECK] = cuda_prepare_gradient_check, [OP_LOSS_SCALE_UPDATE] = cuda_prepare_loss_scale_update,        \
-    [OP_INPUT] = cuda_prepare_input, [OP_GRADIENTS_WIDEN] = cuda_prepare_gradients_widen,                              \
-    [OP_GRADIENT_NORM] = cuda_prepare_gradient_norm, [OP_WEIGHTS_AVERAGE] = cuda_prepare_weights_average
+    [OP_ALL_REDUCE] = cuda_prepare_all_reduce, [OP_UPDATE] = cuda_prepare_update, [OP_BN_SUMS] = cuda_prepare_bn_sums, \
+    [OP_BN_FINALIZE] = cuda_prepare_bn_finalize, [OP_BN_APPLY] = cuda_prepare_bn_apply,                                \
+    [OP_BN_BWD_SUMS] = cuda_prepare_bn_backward_sums, [OP_BN_BWD_FINALIZE] = cuda_prepare_bn_backward_finalize,        \
+    [OP_BN_BWD_APPLY] = cuda_prepare_bn_backward_apply, [OP_GRADIENT_CHECK] = cuda_prepare_gradient_check,             \
+    [OP_LOSS_SCALE_UPDATE] = cuda_prepare_loss_scale_update, [OP_INPUT] = cuda_prepare_input,                          \
+    [OP_GRADIENTS_WIDEN] = cuda_prepare_gradients_widen, [OP_GRADIENT_NORM] = cuda_prepare_gradient_norm,              \
+    [OP_WEIGHTS_AVERAGE] = cuda_prepare_weights_average
 
 #define NAIVE_CONVOLUTIONS                                                                                             \
     [OP_CONV] = cuda_prepare_naive_convolution, [OP_CONV_BWD_DATA] = cuda_prepare_naive_convolution,                   \

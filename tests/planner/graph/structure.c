@@ -1,4 +1,5 @@
-/* Every variation of every family is a consistent graph; its backward pass, blocks and buckets are what they must be. */
+/* Every variation of every family is a consistent graph; its backward pass, blocks and buckets are what they must be.
+ */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>

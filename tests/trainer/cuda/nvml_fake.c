@@ -210,8 +210,8 @@ int nvmlGpmSampleGet(void *device, void *sample)
     return 0;
 }
 
-/* 80 % of SMs and half of the tensor cores were active, DRAM was not; of occupancy it says nothing. Over NVLinks 300 MiB a
- * second went and 200 came. */
+/* 80 % of SMs and half of the tensor cores were active, DRAM was not; of occupancy it says nothing. Over NVLinks 300
+ * MiB a second went and 200 came. */
 int nvmlGpmMetricsGet(struct nvml_fake_gpm *get)
 {
     if (get->version != 1) return 2;

@@ -1,5 +1,5 @@
-/* Which network cards NCCL is told to use: nothing where the user says it, or where there is one process. What is near to what,
- * tests/planner/machine/topology.c looks at; ranks on two hosts, tests/trainer/ranks/hosts.py. */
+/* Which network cards NCCL is told to use: nothing where the user says it, or where there is one process. What is near
+ * to what, tests/planner/machine/topology.c looks at; ranks on two hosts, tests/trainer/ranks/hosts.py. */
 #define _GNU_SOURCE
 #include <criterion/criterion.h>
 

@@ -125,8 +125,11 @@ Test(place_jump, finds_more_within_the_same_steps)
         struct fixture fixture;
         begin(&fixture, buffers, count);
         for (uint32_t i = 0; i < 16; i++) {
-            struct search_job job = {
-                .capacity = 1020, .most_nodes = 30 * count, .order = i / 2 % SEARCH_ORDERS, .noise = 0.3, .seed = i / 2};
+            struct search_job job = {.capacity = 1020,
+                                     .most_nodes = 30 * count,
+                                     .order = i / 2 % SEARCH_ORDERS,
+                                     .noise = 0.3,
+                                     .seed = i / 2};
             job.jump = i & 1;
             if (run(&fixture, &job, buffers, count) == SEARCH_FOUND) found[job.jump]++;
         }
