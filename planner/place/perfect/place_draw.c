@@ -178,7 +178,7 @@ static bool is_tired(struct drawing *drawing)
     if (!drawing->hurried && guesses_bytes(drawing) > drawing->most_choices_bytes) return true;
     if (drawing->splits.work < drawing->next_look) return false;
     drawing->next_look = drawing->splits.work + LOOK_EVERY;
-    return drawing->is_over(drawing->context);
+    return drawing->limits.is_over(drawing->limits.context);
 }
 
 /* Goes on until it is stuck, at the section `far`, or at the beginning of that choice. */
@@ -212,9 +212,16 @@ static enum step go_on(struct drawing *drawing, uint32_t far, uint32_t choice, s
     return STEP_ENDED;
 }
 
+/* Where it goes on loosely at thousands of places, trees of many leaves take most of the time. */
+static void count_copy(struct drawing *drawing)
+{
+    if (drawing->loosely) drawing->splits.work += drawing->pq.node_count;
+}
+
 static void restore(struct drawing *drawing, const struct choice *choice)
 {
     pq_restore(&drawing->pq, &choice->copy);
+    count_copy(drawing);
     drawing->section = choice->section;
     drawing->pending_count = choice->pending_count;
     drawing->splits.item_count = choice->item_count;
@@ -410,6 +417,7 @@ static bool set_base(struct drawing *drawing, struct error *err)
     for (uint32_t i = 0; i < drawing->pending_count; i++) drawing->pending[i].choice = PQ_NONE;
     memcpy(base->pending, drawing->pending, drawing->pending_count * sizeof *base->pending);
     drawing->base_vertex = drawing->pq.vertex_count;
+    count_copy(drawing);
     return pq_save(&drawing->pq, &base->copy, err);
 }
 
@@ -417,7 +425,8 @@ static enum step go_loosely(struct drawing *drawing, struct error *err)
 {
     struct vertex taken;
     drop_choices(drawing, 0);
-    if (!loose_take(&drawing->loose, &drawing->splits, &drawing->stuck, &taken, err)) return STEP_NO_MEMORY;
+    if (!loose_take(&drawing->loose, &drawing->splits, &drawing->stuck, &drawing->limits, &taken, err))
+        return STEP_NO_MEMORY;
     draw(drawing, &taken);
     if (!drawing->hurried && !set_base(drawing, err)) return STEP_NO_MEMORY;
     return go_on(drawing, UINT32_MAX, START, err);

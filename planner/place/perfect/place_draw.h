@@ -46,8 +46,7 @@ struct drawing {
     bool may_loosen;                            /* where it is stuck for good it goes on loosely (place_loose.h) */
     bool loosely;                               /* it has: no guess is sought for long any more */
     bool hurried;                               /* what it may take is taken: guesses are not made good any more */
-    bool (*is_over)(const void *context);
-    const void *context;
+    struct loose_limits limits;
     /* how far it is */
     uint32_t section;
     struct vertex pending[DRAW_PENDING];

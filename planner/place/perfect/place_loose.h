@@ -16,10 +16,17 @@ struct loose {
     size_t lost_count, lost_capacity;
 };
 
+/* Whether it is to come to an end, asked every now and then. */
+struct loose_limits {
+    bool (*is_over)(const void *context);
+    const void *context;
+};
+
 /* Makes a vertex, whatever it is, one that the tree allows: *taken, among splits->items. What is lost is so at the next
- * vertex of the tree. False = out of memory. */
-bool loose_take(struct loose *loose, struct splits *splits, const struct vertex *vertex, struct vertex *taken,
-                struct error *err);
+ * vertex of the tree. Takes bounded work, which is counted in splits->work; with less, by the limits, more is lost.
+ * False = out of memory. */
+bool loose_take(struct loose *loose, struct splits *splits, const struct vertex *vertex,
+                const struct loose_limits *limits, struct vertex *taken, struct error *err);
 
 /* Takes a zeroed object. */
 void loose_finish(struct loose *loose);

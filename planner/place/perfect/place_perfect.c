@@ -288,8 +288,7 @@ static void prepare(struct perfect *perfect, const struct place_options *options
     drawing->sections = problem->sections;
     drawing->end_start = perfect->end_start;
     drawing->start_start = perfect->start_start;
-    drawing->is_over = is_over;
-    drawing->context = perfect;
+    drawing->limits = (struct loose_limits){is_over, perfect};
 }
 
 bool perfect_improve(const struct problem *problem, const struct place_options *options, struct placement *best,

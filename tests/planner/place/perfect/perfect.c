@@ -10,6 +10,7 @@
 #include "place.h"
 #include "place_check.h"
 #include "place_kit.h"
+#include "place_loose.h"
 #include "place_perfect.h"
 #include "place_pq.h"
 #include "place_splits.h"
@@ -292,6 +293,46 @@ Test(place_perfect, equal_sizes_take_no_more_work_than_others)
 {
     static const uint32_t numbers[] = {3, 12, 13, 26, 60, 64, 65, 128, 200};
     for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) check_equal_sizes(numbers[k]);
+}
+
+static bool is_over(const void *looks) { return (*(uint32_t *)looks)-- == 0; }
+
+/* Four fifths of what lives end at one instant, and any of them can stand together. It ends at the look after so many;
+ * returns the work. */
+static uint64_t take_large_knot(uint32_t looks)
+{
+    enum { LIVE = 25000, ENDS = 20000 };
+    static uint64_t size[LIVE + 1];
+    struct error err = {0};
+    struct pq pq;
+    struct splits splits = {.pq = &pq, .size = size, .item_count = LIVE + 1, .item_capacity = LIVE + 1};
+    struct loose loose = {0};
+    struct vertex taken;
+    cr_assert(pq_init(&pq, LIVE + 1, 2, LIVE, &err));
+    splits.items = mem_alloc(MEM_SEARCH, LIVE + 1, sizeof *splits.items);
+    for (uint32_t i = 0; i <= LIVE; i++) {
+        size[i] = 1000 + i % 77;
+        splits.items[i] = i;
+    }
+    pq_begin(&pq, splits.items, LIVE);
+    struct vertex vertex = {0, LIVE, ENDS, 1, PQ_NONE};
+    cr_assert(loose_take(&loose, &splits, &vertex, &(struct loose_limits){is_over, &looks}, &taken, &err));
+    cr_assert_geq(taken.end_count, 1);
+    cr_assert_eq(taken.end_count + loose.lost_count, ENDS);
+    cr_assert(!isinf(pq_join_loss(&pq, splits.items + taken.ends, taken.end_count)));
+    cr_assert_eq(pq.nodes[pq.root].leaves, LIVE - loose.lost_count);
+    loose_finish(&loose);
+    splits_finish(&splits);
+    pq_finish(&pq);
+    return splits.work;
+}
+
+/* All questions would take 200,000,000 for one seed. */
+Test(place_perfect, what_ends_in_a_large_knot_is_gathered_in_bounded_work)
+{
+    uint64_t most = take_large_knot(UINT32_MAX), less = take_large_knot(0);
+    cr_assert(most > 0 && most < 1100000, "%llu", (unsigned long long)most);
+    cr_assert(less > 0 && less < 64 * 65, "%llu", (unsigned long long)less);
 }
 
 /* ---- The tree against all permutations ---- */
