@@ -438,7 +438,7 @@ static void get_tired(struct drawing *drawing)
     if (drawing->loosely)
         drawing->hurried = true;
     else
-        drawing->most_work = drawing->splits.work + drawing->most_work / LOOSE_SHARE;
+        drawing->most_work = drawing->splits.work + drawing->share / LOOSE_SHARE;
     drawing->loosely = true;
 }
 
@@ -468,6 +468,7 @@ bool draw_all(struct drawing *drawing, bool *drawn, struct error *err)
     uint32_t kicks = 0;
     drawing->wish_count = 0;
     drawing->loosely = drawing->hurried = false;
+    drawing->most_work = drawing->splits.work + drawing->share;
     start(drawing);
     enum step step = go_on(drawing, UINT32_MAX, START, err);
     while (may_draw_on(drawing, step)) step = draw_on(drawing, step, &kicks, err);

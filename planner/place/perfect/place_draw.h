@@ -40,7 +40,8 @@ struct drawing {
     bool *touched;                           /* scratch, by buffer */
     uint64_t most_copies_bytes, copies_bytes;
     uint64_t most_choices_bytes, choices_bytes; /* with their options, but for trees and items */
-    uint64_t most_work;                         /* of splitting (place_splits.h), where it ends */
+    uint64_t share;                             /* of splitting (place_splits.h), so much for one drawing */
+    uint64_t most_work;                         /* where it ends, by that work */
     uint64_t next_look;                         /* at the clock, by that work */
     bool probing;                               /* what is drawn will not be gone back to */
     bool may_loosen;                            /* where it is stuck for good it goes on loosely (place_loose.h) */

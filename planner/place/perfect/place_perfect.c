@@ -308,7 +308,7 @@ bool perfect_improve(const struct problem *problem, const struct place_options *
     if (problem->count > FULL_WORK) work -= (WORK_EACH - WORK_BEYOND) * (uint64_t)(problem->count - FULL_WORK);
     for (uint32_t i = 0; ok && i < (brief ? PLAIN : MOST_ATTEMPTS); i++) {
         if (best->arena == problem->bound || is_over(perfect)) break;
-        perfect->drawing.most_work = perfect->drawing.splits.work + (brief ? work : work * (2 + i));
+        perfect->drawing.share = brief ? work : work * (2 + i);
         ok = attempt(perfect, i, most, best, err);
     }
     finish(perfect);
