@@ -328,7 +328,8 @@ struct member {
     struct group *group;
     struct device *device;
     uint32_t number;
-    uint64_t late_ns, meet_limit_ns;
+    uint64_t late_ns, meet_limit_ns; /* late_ns 0: the second comes when the first has given up */
+    pthread_barrier_t *ready, *given_up;
     bool ok;
     struct error err;
 };
@@ -341,27 +342,35 @@ static void *join_late(void *context)
                                            .wait_limit_ns = UINT64_C(100000000),
                                            .meet_limit_ns = m->meet_limit_ns};
     m->ok = CUDA_BACKEND->device_create(&options, 1 << 20, &m->device, &m->err);
-    nanosleep(&(struct timespec){.tv_nsec = (long)m->late_ns}, NULL);
+    pthread_barrier_wait(m->ready);
+    if (m->number == 1 && m->late_ns > 0) nanosleep(&(struct timespec){.tv_nsec = (long)m->late_ns}, NULL);
+    if (m->number == 1 && m->late_ns == 0) pthread_barrier_wait(m->given_up);
     m->ok = m->ok && CUDA_BACKEND->group_join(m->group, m->device, &m->err);
+    if (m->number == 0 && m->late_ns == 0) pthread_barrier_wait(m->given_up);
     CUDA_BACKEND->device_destroy(m->device);
     return NULL;
 }
 
-/* Of two members one comes half a second after the other; whether that one had waited so long. */
-static bool meet(uint64_t meet_limit_ns, struct error *err)
+/* Of two members the second comes so long after the first, 0: when that has given up; whether the first had waited so
+ * long. */
+static bool meet(uint64_t late_ns, uint64_t meet_limit_ns, struct error *err)
 {
     struct group_id id;
-    struct member members[2] = {{.meet_limit_ns = meet_limit_ns}, {.meet_limit_ns = meet_limit_ns}};
+    struct member members[2];
     pthread_t threads[2];
-    members[1].late_ns = 500000000;
+    pthread_barrier_t ready, given_up;
+    cr_assert(pthread_barrier_init(&ready, NULL, 2) == 0 && pthread_barrier_init(&given_up, NULL, 2) == 0);
     cr_assert(CUDA_BACKEND->group_name(&id, err), "%s", err->text);
     for (uint32_t i = 0; i < 2; i++) {
-        members[i].number = i;
+        members[i] = (struct member){
+            .number = i, .late_ns = late_ns, .meet_limit_ns = meet_limit_ns, .ready = &ready, .given_up = &given_up};
         cr_assert(CUDA_BACKEND->group_create(&id, i, 2, NULL, &members[i].group, err), "%s", err->text);
         cr_assert_eq(pthread_create(&threads[i], NULL, join_late, &members[i]), 0);
     }
     for (uint32_t i = 0; i < 2; i++) pthread_join(threads[i], NULL);
     for (uint32_t i = 0; i < 2; i++) CUDA_BACKEND->group_destroy(members[i].group);
+    pthread_barrier_destroy(&ready);
+    pthread_barrier_destroy(&given_up);
     *err = members[0].err;
     return members[0].ok;
 }
@@ -371,8 +380,8 @@ Test(cuda_group, one_that_comes_late_is_waited_for)
 {
     struct error err = {0};
     small("gpus=2,memory=13GiB", "2x12GiB", 2, 2);
-    cr_expect(meet(UINT64_C(20000000000), &err), "%s", err.text);
-    cr_expect_not(meet(UINT64_C(100000000), &err));
+    cr_expect(meet(UINT64_C(500000000), UINT64_C(20000000000), &err), "%s", err.text);
+    cr_expect_not(meet(0, UINT64_C(100000000), &err));
     cr_expect(strstr(err.text, "the meeting of all devices of the plan has not ended within 0.1 s"), "%s", err.text);
 }
 #endif
