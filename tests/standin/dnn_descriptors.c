@@ -396,7 +396,7 @@ static cudnnStatus_t bind(struct execution *e, const struct dnn_descriptor *pack
 static cudnnStatus_t execute(struct CUstream_st *s, struct execution *e, const struct dnn_descriptor *pack)
 {
     DNN_TRY(bind(e, pack));
-    if (options.run_fails && e->plan->engine == 0)
+    if (options.run_fails && e->plan->engine == (options.plain_engines ? 2 : 0))
         return dnn_fail(CUDNN_STATUS_EXECUTION_FAILED, "the first engine fails, as it was asked to");
     if (options.fusions_stop && e->plan->graph.op_count > 1)
         return dnn_fail(CUDNN_STATUS_EXECUTION_FAILED, "what fuses fails, as it was asked to");

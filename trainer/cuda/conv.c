@@ -69,6 +69,11 @@ uint64_t cuda_apart_convolutions(const struct device *device, const char **why)
     return all ? all->apart : 0;
 }
 
+uint64_t cuda_copied_convolutions(const struct device *device)
+{
+    return device->convolutions ? device->convolutions->copied : 0;
+}
+
 /* ---- Launching ---- */
 
 struct conv_call {
@@ -76,7 +81,8 @@ struct conv_call {
     const struct conv_plan *plan;
     cudnnBackendDescriptor_t arguments;
     struct op_call op;
-    bool copies_gradient; /* what it writes is widened by another action */
+    struct prepared *whole; /* whose action it is; */
+    size_t until;           /* the first of its actions that come after this one */
     struct prepared
         *in_place; /* owned: runs instead of it, where no engine of its question does; NULL = nothing has to */
 };
@@ -123,7 +129,9 @@ static bool run_another(const struct conv_call *call, struct stream *stream, con
     return true;
 }
 
-/* The op as it is prepared now: taken apart, or by plain loops. */
+/* The op as it is prepared now: taken apart, or by plain loops. That is all of it, with what came after the
+ * convolution, which must not be done twice: sums, what is added, the gradient that is widened. What came before does
+ * no harm. */
 static bool run_in_place(struct conv_call *call, struct stream *stream, struct error *err)
 {
     struct prepared *p = mem_zalloc(MEM_KERNEL, 1, sizeof *p);
@@ -131,7 +139,9 @@ static bool run_in_place(struct conv_call *call, struct stream *stream, struct e
     p->device = call->all->device;
     p->call = call->op;
     call->in_place = p;
-    return cuda_prepare_convolution(p, err) && prepared_launch(p, stream, err);
+    TRY(cuda_prepare_convolution(p, err) && prepared_launch(p, stream, err));
+    prepared_cut(call->whole, call->until);
+    return true;
 }
 
 /* Not while a step is recorded, which its failure has spoilt. */
@@ -146,11 +156,22 @@ static bool recover(struct conv_call *call, struct stream *stream, cudnnStatus_t
     }
     TRY(is_well(call->all->device, stream, &first, err) && run_another(call, stream, &first, &ran, err));
     if (ran) return true;
-    if (call->copies_gradient) return error_set(err, ERROR_FAILED, "%s; the next run takes another", first.text);
     TRY(run_in_place(call, stream, err));
     device_tell(call->all->device, false, "%s; others run in its place, and kernels for what it does besides",
                 first.text);
     return true;
+}
+
+/* Its plan has failed in another op that shares it. Kernels may have to be loaded and memory taken for another way,
+ * which cannot be done while a step is recorded. */
+static bool run_without_plan(struct conv_call *call, struct stream *stream, struct error *err)
+{
+    if (!call->all->device->recording) return run_in_place(call, stream, err);
+    return error_set(
+        err, ERROR_FAILED,
+        "%s of %s has no engine of cuDNN any more while its step is recorded: it failed in another op; the "
+        "next run takes another",
+        op_kind_name(call->op.op->kind), call->op.graph->layers[call->op.op->layer].path);
 }
 
 static bool run(void *context, struct stream *stream, struct error *err)
@@ -158,7 +179,7 @@ static bool run(void *context, struct stream *stream, struct error *err)
     struct conv_call *call = context;
     cudnnStatus_t status;
     if (call->in_place) return prepared_launch(call->in_place, stream, err);
-    if (!call->plan->there) return run_in_place(call, stream, err); /* it has failed in another op that shares it */
+    if (!call->plan->there) return run_without_plan(call, stream, err);
     TRY(conv_execute(call->all, call->plan, call->arguments, stream->handle, &status, err));
     return status == CUDNN_STATUS_SUCCESS || recover(call, stream, status, err);
 }
@@ -198,11 +219,8 @@ static bool add_call(struct prepared *p, const struct conv_way *way, cudnnBacken
         all->cudnn->destroy(arguments);
         return error_memory(err, sizeof *call, "a convolution");
     }
-    *call = (struct conv_call){.all = all,
-                               .plan = way->plan,
-                               .arguments = arguments,
-                               .op = p->call,
-                               .copies_gradient = way->copy_bytes && way->question.pass == ENGINE_BACKWARD_WEIGHTS};
+    *call = (struct conv_call){
+        .all = all, .plan = way->plan, .arguments = arguments, .op = p->call, .whole = p, .until = p->count + 1};
     return prepared_call(p, run, release, call, err);
 }
 
@@ -246,9 +264,8 @@ static void note_apart(struct prepared *p, const struct conv_way *way)
 {
     struct cuda_convolutions *all = p->device->convolutions;
     char name[CONV_NAME];
-    const bool beside = conv_apart_bytes(&p->call, &way->question) > 0;
-    if ((way->apart || beside) && all->apart++ == 0)
-        snprintf(all->why_apart, sizeof all->why_apart, "%s", name_of(p, name));
+    all->copied += conv_copies_beside(&p->call, &way->question);
+    if (way->apart && all->apart++ == 0) snprintf(all->why_apart, sizeof all->why_apart, "%s", name_of(p, name));
 }
 
 static bool prepare_naive(struct prepared *p, const char *why, struct error *err)

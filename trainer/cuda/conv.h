@@ -64,8 +64,11 @@ struct cuda_convolutions {
     char why_naive[320]; /* the first of them */
     uint64_t apart; /* that were taken apart */
     char why_apart[320];
+    uint64_t copied; /* whose weights' copy lies beside the arena */
     struct conv_scratch scratch[CONV_MOST_SCRATCH];
     uint32_t scratch_count;
+    bool scratch_used;  /* by what is prepared: none is given back any more */
+    bool scratch_short; /* the GPU had too little for some of it: one block has to do for those it holds */
     float *ones; /* CONV_MOST_BIASED of them on the device, and as many zeros behind them; NULL: nobody has asked yet */
 };
 
@@ -146,10 +149,15 @@ bool conv_question_next(const struct op_call *call, struct engine_question *ques
 /* How much workspace an engine for this question may take: what a copy of the weights leaves, or all of it where there is no
  * room for the copy. */
 uint64_t conv_limit_bytes(const struct op_call *call, const struct engine_question *question);
+/* What the op does besides that this question leaves out: bits of a question. */
+uint32_t conv_apart_bits(const struct op_call *call, const struct engine_question *question);
+/* Whether the copy of its weights has no room in the workspace. */
+bool conv_copies_beside(const struct op_call *call, const struct engine_question *question);
 /* How much memory beside the arena the op takes by this question, which ops of one stream may share; 0 = it needs none. */
 uint64_t conv_apart_bytes(const struct op_call *call, const struct engine_question *question);
-/* Takes it, or finds what was taken; outside recordings. False, with *err, where the GPU has too little: no call fails for
- * that. */
+/* Takes it, or finds what was taken; outside recordings. As long as nothing is prepared that uses the smaller, that is given
+ * back for the larger. False, with *err, where the GPU has too little, or would have for what is loaded later: no call fails
+ * for that. */
 bool conv_apart_reserve(struct cuda_convolutions *all, uint64_t bytes, void **at, struct error *err);
 /* Makes a way whose question is set whole but for its plan. As above; an engine may be timed without what is taken apart. */
 bool conv_apart_place(struct cuda_convolutions *all, const struct prepared *p, bool whole, struct conv_way *way,
@@ -171,6 +179,7 @@ struct conv_job {
     bool kept;                  /* another one has built it: it is on disk */
     bool hopeless;              /* no engine can be built; */
     bool none;                  /* as cuDNN has none */
+    bool untimed;               /* it was to be timed, and could not be: it is not kept */
     struct conv_candidate *built; /* with their texts: one, or all to be timed */
     size_t count;
 };

@@ -18,14 +18,18 @@ bool conv_question_next(const struct op_call *call, struct engine_question *ques
     return true;
 }
 
-/* What the op does besides that this question leaves out. */
-static uint32_t bits_of(const struct op_call *call, const struct engine_question *question)
+uint32_t conv_apart_bits(const struct op_call *call, const struct engine_question *question)
 {
     struct engine_question whole;
     return engine_question_of(call->graph, call->op, call->pass, &whole) ? whole.fused & ~question->fused : 0;
 }
 
 static bool copy_fits(const struct op_call *call, uint64_t copy_bytes) { return copy_bytes <= call->workspace_bytes; }
+
+bool conv_copies_beside(const struct op_call *call, const struct engine_question *question)
+{
+    return !copy_fits(call, conv_copy_bytes(call, question));
+}
 
 uint64_t conv_limit_bytes(const struct op_call *call, const struct engine_question *question)
 {
@@ -44,19 +48,35 @@ static uint64_t normalized_bytes(const struct op_call *call, uint32_t apart)
 
 uint64_t conv_apart_bytes(const struct op_call *call, const struct engine_question *question)
 {
-    const uint64_t copy = conv_copy_bytes(call, question);
-    return normalized_bytes(call, bits_of(call, question)) + (copy_fits(call, copy) ? 0 : copy);
+    const uint64_t copy = conv_copies_beside(call, question) ? conv_copy_bytes(call, question) : 0;
+    return normalized_bytes(call, conv_apart_bits(call, question)) + copy;
 }
 
 /* ---- Memory beside the arena ---- */
 
-/* Too little is no failure of the device, and is not to be found by whoever asks for the last one. */
-static bool take(struct cuda_convolutions *all, uint64_t bytes, void **at, struct error *err)
+/* What stays free for what takes memory later: code that is loaded when it first runs, and recordings. */
+#define MARGIN_BYTES ((uint64_t)256 << 20)
+
+static bool check(const struct cuda_convolutions *all, cudaError_t status, uint64_t bytes, struct error *err)
 {
-    const struct vendor *vendor = all->device->vendor;
-    cudaError_t status = vendor->cuda.Malloc(at, bytes);
-    if (status == cudaErrorMemoryAllocation) vendor->cuda.GetLastError();
-    return cuda_check(vendor, status, err, "%" PRIu64 " bytes beside the arena", bytes);
+    return cuda_check(all->device->vendor, status, err, "%" PRIu64 " bytes beside the arena", bytes);
+}
+
+/* Too little is no failure of the device, and is not to be found by whoever asks for the last one. */
+static bool take(const struct cuda_convolutions *all, uint64_t bytes, void **at, struct error *err)
+{
+    const struct cuda_calls *cuda = &all->device->vendor->cuda;
+    size_t free_bytes, total_bytes;
+    TRY(check(all, cuda->MemGetInfo(&free_bytes, &total_bytes), bytes, err));
+    if (free_bytes < bytes + MARGIN_BYTES) return check(all, cudaErrorMemoryAllocation, bytes, err);
+    cudaError_t status = cuda->Malloc(at, bytes);
+    if (status == cudaErrorMemoryAllocation) cuda->GetLastError();
+    return check(all, status, bytes, err);
+}
+
+static void give_back(struct cuda_convolutions *all)
+{
+    while (all->scratch_count > 0) all->device->vendor->cuda.Free(all->scratch[--all->scratch_count].at);
 }
 
 bool conv_apart_reserve(struct cuda_convolutions *all, uint64_t bytes, void **at, struct error *err)
@@ -65,8 +85,13 @@ bool conv_apart_reserve(struct cuda_convolutions *all, uint64_t bytes, void **at
     for (uint32_t i = 0; i < all->scratch_count && bytes > 0 && !*at; i++)
         if (all->scratch[i].bytes >= bytes) *at = all->scratch[i].at;
     if (bytes == 0 || *at) return true;
+    if (!all->scratch_used) give_back(all);
     if (all->scratch_count == CONV_MOST_SCRATCH) return error_set(err, ERROR_FAILED, "memory was taken too often");
-    TRY(take(all, bytes, at, err));
+    if (all->scratch_short && all->scratch_count > 0) return check(all, cudaErrorMemoryAllocation, bytes, err);
+    if (!take(all, bytes, at, err)) {
+        all->scratch_short = true;
+        return false;
+    }
     all->scratch[all->scratch_count++] = (struct conv_scratch){*at, bytes};
     return true;
 }
@@ -93,22 +118,23 @@ bool conv_apart_place(struct cuda_convolutions *all, const struct prepared *p, b
     const struct engine_question *q = &way->question;
     void *at;
     way->copy_bytes = conv_copy_bytes(&p->call, q);
-    way->apart = whole ? bits_of(&p->call, q) : 0;
+    way->apart = whole ? conv_apart_bits(&p->call, q) : 0;
     if (way->apart & ENGINE_BIAS)
         TRY((q->filters <= CONV_MOST_BIASED || error_set(err, ERROR_FAILED, "it has too many channels")) &&
             reserve_ones(all, err));
     TRY(conv_apart_reserve(all, conv_apart_bytes(&p->call, q), &at, err));
+    all->scratch_used = all->scratch_used || (whole && at);
     way->normalized = at;
-    way->copy = copy_fits(&p->call, way->copy_bytes) ? op_workspace(p)
-                                                     : (uint8_t *)at + normalized_bytes(&p->call, bits_of(&p->call, q));
+    way->copy = copy_fits(&p->call, way->copy_bytes)
+                    ? op_workspace(p)
+                    : (uint8_t *)at + normalized_bytes(&p->call, conv_apart_bits(&p->call, q));
     return true;
 }
 
 void conv_apart_finish(struct cuda_convolutions *all)
 {
-    const struct cuda_calls *cuda = &all->device->vendor->cuda;
-    for (uint32_t i = 0; i < all->scratch_count; i++) cuda->Free(all->scratch[i].at);
-    if (all->ones) cuda->Free(all->ones);
+    give_back(all);
+    if (all->ones) all->device->vendor->cuda.Free(all->ones);
 }
 
 /* ---- Before ---- */

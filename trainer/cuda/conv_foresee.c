@@ -117,6 +117,7 @@ static bool take_built(struct foreseen *f, struct conv_job *job, struct error *e
         if (tuned) return true;
         TRY(take_first(f, job, err));
     }
+    job->untimed = f->tune && !job->kept;
     if (!plan->tried && !plan->there && !job->hopeless) plan->there = conv_build_first(all, all->handle, plan, f->room);
     return true;
 }
@@ -126,7 +127,7 @@ static bool take_next(struct foreseen *f, struct conv_job *job, struct error *er
     TRY(take_built(f, job, err));
     job->plan->tried = true;
     f->built += job->plan->there && !job->kept;
-    if ((job->plan->there || job->none) && !job->kept) conv_cache_save(f->all, job->plan);
+    if (((job->plan->there && !job->untimed) || job->none) && !job->kept) conv_cache_save(f->all, job->plan);
     conv_job_finish(job);
     return true;
 }
@@ -138,11 +139,26 @@ static bool give_up(const struct foreseen *f, struct error *err)
     return error_set(err, ERROR_FAILED, "the threads that build the plans of cuDNN ended");
 }
 
+/* What the ops of all take beside the arena, before the first of them is tried; too little is told of each. */
+static void reserve_for_trials(struct cuda_convolutions *all, const struct missing *missing)
+{
+    struct error unsaid = {0};
+    uint64_t most = 0;
+    void *at;
+    for (size_t i = 0; i < missing->count; i++) {
+        const struct conv_job *job = &missing->jobs[i];
+        const uint64_t bytes = conv_apart_bytes(job->call, &job->plan->question);
+        if (bytes > most) most = bytes;
+    }
+    conv_apart_reserve(all, most, &at, &unsaid);
+}
+
 static bool build_missing(struct foreseen *f, const struct missing *missing, struct error *err)
 {
     struct conv_jobs *jobs;
     struct conv_job *job;
     bool ok = true;
+    if (f->tune || f->all->carried) reserve_for_trials(f->all, missing);
     TRY(conv_jobs_start(f->all, missing->jobs, missing->count, f->tune, &jobs, err));
     const char *what =
         f->tune ? "timing the engines of %zu of %zu convolutions" : "building %zu of %zu convolution plans";
@@ -208,27 +224,46 @@ static bool tell(const struct foreseen *f, const struct op_call *const *calls, s
 
 /* ---- What is taken apart ---- */
 
-/* Memory for it once, as much as the largest wants; where there is too little each op says so when it is prepared. */
-static bool reserve(struct cuda_convolutions *all, const struct op_call *const *calls, size_t count, struct error *err)
+struct beside {
+    uint64_t apart, copied, most_bytes;
+};
+
+static bool count_beside(struct cuda_convolutions *all, const struct op_call *const *calls, size_t count,
+                         struct beside *beside, struct error *err)
 {
-    struct error unsaid = {0};
-    uint64_t most = 0, apart = 0;
-    char bytes_words[UNITS_TEXT];
-    void *at;
+    *beside = (struct beside){0};
     for (size_t i = 0; i < count; i++) {
         struct conv_plan *plan;
         TRY(find_wanted(all, calls[i], &plan, err));
         if (!plan || !plan->there) continue;
         const uint64_t bytes = conv_apart_bytes(calls[i], &plan->question);
-        apart += bytes > 0;
-        if (bytes > most) most = bytes;
+        beside->apart += conv_apart_bits(calls[i], &plan->question) != 0;
+        beside->copied += conv_copies_beside(calls[i], &plan->question);
+        if (bytes > beside->most_bytes) beside->most_bytes = bytes;
     }
-    if (apart > 0 && conv_apart_reserve(all, most, &at, &unsaid))
+    return true;
+}
+
+/* Memory for it once, as much as the largest wants; where there is too little each op says so when it is prepared. */
+static bool reserve(struct cuda_convolutions *all, const struct op_call *const *calls, size_t count, struct error *err)
+{
+    struct error unsaid = {0};
+    struct beside beside;
+    char bytes[UNITS_TEXT], with[UNITS_TEXT + 32] = "";
+    void *at;
+    TRY(count_beside(all, calls, count, &beside, err));
+    if (!conv_apart_reserve(all, beside.most_bytes, &at, &unsaid)) return true;
+    if (beside.most_bytes > 0)
+        snprintf(with, sizeof with, ", with %s beside the arena", units_format_bytes(beside.most_bytes, bytes));
+    if (beside.apart > 0)
         device_tell(all->device, false,
-                    "cuDNN refuses what the plan fuses with %" PRIu64
-                    " of its convolutions: they are taken apart, with %s "
-                    "beside the arena",
-                    apart, units_format_bytes(most, bytes_words));
+                    "cuDNN refuses what the plan fuses with %" PRIu64 " of its convolutions: they are taken apart%s",
+                    beside.apart, with);
+    if (beside.copied > 0)
+        device_tell(all->device, false,
+                    "%" PRIu64 " convolutions have no room for a copy of their 16-bit weights in their workspace: it "
+                    "lies outside it%s",
+                    beside.copied, with);
     return true;
 }
 

@@ -216,9 +216,9 @@ static bool begin_trial(struct trial *trial, struct conv_timer *timer, const str
     const struct prepared p = prepared_of(device, job->call);
     struct conv_way way = {.question = job->plan->question, .plan = job->plan};
     struct error too_little = {0};
+    *trial = (struct trial){.timer = timer, .job = job, .gap = find_gap(device, job->call)};
     *aligned = conv_apart_place(timer->all, &p, false, &way, &too_little);
     if (!*aligned) return true;
-    *trial = (struct trial){.timer = timer, .job = job, .gap = find_gap(device, job->call)};
     if (!timer->ready) TRY(make_pattern(timer, (enum dtype)job->plan->question.dtype, err));
     timer->ready = true;
     if (conv_arguments(&p, &way, &trial->arguments, aligned, err) &&

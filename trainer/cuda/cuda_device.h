@@ -111,6 +111,8 @@ bool prepared_call(struct prepared *p, bool (*run)(void *context, struct stream 
                    void (*release)(void *context), void *context, struct error *err);
 /* Launches p's actions; releases them. */
 bool prepared_launch(struct prepared *p, struct stream *stream, struct error *err);
+/* Releases all but the first `count`; an action that runs may cut what comes after itself, which then does not run. */
+void prepared_cut(struct prepared *p, size_t count);
 void prepared_release(struct prepared *p);
 
 /* Where a byte of the arena is. */

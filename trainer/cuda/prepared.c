@@ -106,16 +106,22 @@ bool prepared_launch(struct prepared *p, struct stream *stream, struct error *er
     return true;
 }
 
-void prepared_release(struct prepared *p)
+void prepared_cut(struct prepared *p, size_t count)
 {
-    for (size_t i = 0; i < p->count; i++) {
+    for (size_t i = count; i < p->count; i++) {
         struct action *a = &p->actions[i];
         if (a->kind == ACTION_KERNEL) mem_free(a->kernel.arguments);
         if (a->kind == ACTION_CALL) a->call.release(a->call.context);
     }
+    if (count < p->count) p->count = count;
+}
+
+void prepared_release(struct prepared *p)
+{
+    prepared_cut(p, 0);
     mem_free(p->actions);
     p->actions = NULL;
-    p->count = p->capacity = 0;
+    p->capacity = 0;
 }
 
 uint64_t cuda_launches(const struct prepared *prepared) { return prepared->count; }
