@@ -21,8 +21,7 @@ def check_pipes():
         refused(command, '/dev/stdin', input='')
     refused(['plan', '--compare', '-', '-'], '--compare', 'standard input')
     refused(['plan', '--compare', 'a.json'], 'found 1 plan file, expected two')
-    bad = refused(['train', '-', '--data', 'none'], 'model: found "resnet-7"', 'resnet-8', input=plan.replace('"resnet-20"', '"resnet-7"'))
-    expect(bad.stderr.count('model: ') == 1, f'a word is said twice: {bad.stderr}')
+    refused(['train', '-', '--data', 'none'], '/dev/stdin: model: found "resnet-7"', 'resnet-8', input=plan.replace('"resnet-20"', '"resnet-7"'))
 
 
 def check_plan(folder):
