@@ -5,17 +5,15 @@
  * that finds a placement after the fewest nodes wins the stage, the lower lane on a tie: the other lanes go on to that
  * count and no further, so that the result depends on seed and number of lanes but not on timing. Rounds of stages: the
  * bound first, then bisection between it and the best, with the budget doubled each round. */
-#include <pthread.h>
 #include <string.h>
 
 #include "clock.h"
 #include "mem.h"
+#include "place_lanes.h"
 #include "place_search.h"
 #include "place_sort.h"
 #include "system_limits.h"
-#include "thread.h"
 
-#define MOST_LANES     64
 #define FIRST_UNITS    8          /* a lane's budget in the first round, in units of Luby's sequence */
 #define SHORT_UNITS    4          /* most of a run, but for the first of each length */
 #define BOUND_SHARE    4          /* times the budget for the bound, where success ends everything */
@@ -96,13 +94,6 @@ static struct search_job next_job(const struct lane *lane, uint64_t k)
                                .deadline_ns = ladder->deadline_ns};
 }
 
-static void lower_stop(struct ladder *ladder, uint64_t nodes)
-{
-    uint64_t now = atomic_load(&ladder->stop);
-    while (nodes < now && !atomic_compare_exchange_weak(&ladder->stop, &now, nodes)) {
-    }
-}
-
 static bool out_of_time(const struct ladder *ladder)
 {
     const atomic_bool *stop = ladder->options->stop;
@@ -126,24 +117,17 @@ static void *run_lane(void *argument)
         lane->order = job.order;
         lane->doubt = job.jump && lane->verdict == SEARCH_STOPPED && nodes < job.most_nodes;
     }
-    if (lane->verdict == SEARCH_FOUND) lower_stop(ladder, lane->nodes);
-    if (lane->verdict == SEARCH_IMPOSSIBLE || lane->verdict == SEARCH_NO_MEMORY) lower_stop(ladder, 0);
+    if (lane->verdict == SEARCH_FOUND) lanes_lower_stop(&ladder->stop, lane->nodes);
+    if (lane->verdict == SEARCH_IMPOSSIBLE || lane->verdict == SEARCH_NO_MEMORY) lanes_lower_stop(&ladder->stop, 0);
     return NULL;
 }
 
-/* Lane 0 on the calling thread where its stack will do; a lane whose thread cannot start runs here as well. */
+/* On the calling thread as well where its stack will do. */
 static void run_lanes(struct ladder *ladder)
 {
-    pthread_t threads[MOST_LANES];
-    bool started[MOST_LANES] = {false};
     size_t stack = ((size_t)1 << 20) + ladder->problem->count * 2048;
     bool here = ladder->problem->count <= INLINE_BUFFERS;
-    for (uint32_t i = here; i < ladder->lane_count; i++)
-        started[i] = thread_start(&threads[i], stack, "place", run_lane, &ladder->lanes[i]) == 0;
-    for (uint32_t i = 0; i < ladder->lane_count; i++)
-        if (!started[i] && here) run_lane(&ladder->lanes[i]);
-    for (uint32_t i = 0; i < ladder->lane_count; i++)
-        if (started[i]) pthread_join(threads[i], NULL);
+    lanes_run(run_lane, ladder->lanes, sizeof *ladder->lanes, ladder->lane_count, stack, here);
 }
 
 /* Lets every buffer sink, lowest first: sound unless offsets are fixed. */
