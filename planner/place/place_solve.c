@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "mem.h"
+#include "place_eject.h"
 #include "place_fast.h"
 #include "place_groups.h"
 #include "place_perfect.h"
@@ -20,9 +21,12 @@
 #define SIDE_SHARE   4   /* of what a side has, the exact search may take a fourth */
 #define SEARCH_UNITS 40  /* of a descent: what the exact search has between two rounds of cuts, at first */
 #define FEW_UNITS    12  /* the same of HARD_BUFFERS */
+#define UNITS_GROWTH 4   /* of that, from one round to the next */
+#define SLOW_GROWTH  3   /* the same beside ejection */
+#define STEPS_GROWTH 6   /* of ejection's steps, which begin with as many or half of them */
 
-/* How long first fit may try orders before the exact search begins: to the end where that search is of no use, a moment
- * for a few hundred buffers. In buffers placed and not in time, so that the same is found each time. */
+/* How long first fit may try orders before the exact search begins: to the end where that search is of no use, a
+ * moment for a few hundred buffers. In buffers placed and not in time, so that the same is found each time. */
 static uint64_t choose_work(const struct problem *problem, const struct place_options *options, bool exact)
 {
     uint64_t count = problem->count, tries = count / 8;
@@ -77,34 +81,63 @@ static bool is_settled(const struct place_options *options, uint64_t bound, cons
            (options->capacity > 0 && bound > options->capacity);
 }
 
-/* Rounds of guessed cuts and of the exact search in turn: each finds at once some of what the other takes long for.
- * Without another round of cuts the search has all that is left. Of a side's nodes all that either is given counts. */
+/* What one of them finds at once the others take long for. */
+struct turns {
+    struct cuts *cuts;
+    struct eject *eject; /* NULL where it is of no use */
+};
+
+static bool start_turns(struct turns *turns, const struct problem *problem, const struct place_options *options,
+                        uint64_t target, struct error *err)
+{
+    *turns = (struct turns){.cuts = cuts_create(problem, options, target, err)};
+    if (!turns->cuts) return false;
+    if (problem->effort > 0 || !eject_fits(problem)) return true;
+    turns->eject = eject_create(problem, options, ladder_lanes(options), err);
+    return turns->eject != NULL;
+}
+
+static void finish_turns(struct turns *turns)
+{
+    cuts_destroy(turns->cuts);
+    eject_destroy(turns->eject);
+}
+
+/* Rounds of guessed cuts, of the exact search and of ejection in turn. Without another round of the others the search
+ * has all that is left. Of a side's nodes all that either is given counts. */
 static bool take_turns(const struct problem *problem, const struct place_options *options, uint64_t target,
                        struct placement *best, struct place_result *result, struct error *err)
 {
-    struct cuts *cuts = cuts_create(problem, options, target, err);
+    struct turns turns;
     uint64_t quota = problem->effort > 0             ? problem->effort / SIDE_SHARE
                      : problem->count < HARD_BUFFERS ? SEARCH_UNITS
                                                      : FEW_UNITS;
     uint64_t charged = 0;
     quota *= 512 + 2 * (uint64_t)problem->count;
-    bool ok = cuts != NULL, last = false, limits = options->nodes > 0;
-    while (ok && !last && !is_settled(options, result->lower_bound_bytes, best)) {
+    uint64_t steps = quota / (problem->count < HARD_BUFFERS ? 1 : 2);
+    bool ok = start_turns(&turns, problem, options, target, err), last = false, limits = options->nodes > 0;
+    while (ok && !last && !is_settled(options, result->lower_bound_bytes, best) && !problem_halted(problem)) {
         struct place_options limited = *options;
         uint64_t nodes = 0;
         bool begin = charged > 0 || problem->count >= (problem->effort > 0 ? FEW_OF_SIDE : FEW_BUFFERS);
-        if (begin && result->lower_bound_bytes <= target) ok = cuts_improve(cuts, best, &charged, &result->nodes, err);
+        if (begin && result->lower_bound_bytes <= target)
+            ok = cuts_improve(turns.cuts, best, &charged, &result->nodes, err);
         if (!ok || is_settled(options, result->lower_bound_bytes, best)) break;
         if (limits && charged >= options->nodes) break;
         uint64_t left = limits ? options->nodes - charged : 0;
-        last = !cuts_more(cuts) || result->lower_bound_bytes > target || (limits && quota >= left);
+        last =
+            (!cuts_more(turns.cuts) && !turns.eject) || result->lower_bound_bytes > target || (limits && quota >= left);
         limited.nodes = last ? left : quota;
         ok = ladder_improve(problem, &limited, best, &result->lower_bound_bytes, &nodes, err);
         result->nodes += nodes;
         charged += limited.nodes;
-        quota = quota < UINT64_MAX / 4 ? 4 * quota : UINT64_MAX;
+        if (ok && !last && turns.eject && !is_settled(options, result->lower_bound_bytes, best))
+            eject_improve(turns.eject, target, steps, best, &result->nodes);
+        uint64_t growth = turns.eject ? SLOW_GROWTH : UNITS_GROWTH;
+        quota = quota < UINT64_MAX / growth ? growth * quota : UINT64_MAX;
+        steps = steps < UINT64_MAX / STEPS_GROWTH ? STEPS_GROWTH * steps : UINT64_MAX;
     }
-    cuts_destroy(cuts);
+    finish_turns(&turns);
     return ok;
 }
 

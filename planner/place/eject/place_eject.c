@@ -1,0 +1,191 @@
+/* Every lane (thread) begins near the best arena so far. Each placement that it finds lowers its capacity by a part of
+ * what lies between that and the target, and what sticks out then is placed again; the next round goes on from there,
+ * and after many steps a lane begins anew. The one that meets the target after the fewest steps wins, or else the one
+ * with the lowest arena, the lower lane on a tie: the others go on to that count and no further, so that the result
+ * depends on seed and number of lanes but not on timing. */
+#include "place_eject.h"
+
+#include <string.h>
+
+#include "clock.h"
+#include "mem.h"
+#include "place_eject_private.h"
+#include "place_lanes.h"
+
+#define LEAST_BUFFERS 8
+#define MOST_BUFFERS  8192
+#define MOST_COVER    (1u << 20) /* sum of lifetimes in sections: what a step goes through twice */
+#define MOST_QUANTA   (1 << 29)  /* of a capacity: twice that is in a word */
+#define LOOK_STEPS    8          /* between two looks at the clock */
+#define DOWN_SHARE    16 /* of what lies between an arena and the target, how far the next one is below it, inverse */
+#define FAR_SHARE     32 /* of the target, how far above it a lane begins at most, inverse */
+#define FRESH_STEPS   1000000 /* after so many a lane that has not met the target begins anew */
+
+struct worker {
+    struct eject *eject;
+    struct eject_lane lane;
+    uint32_t index;
+    uint64_t age; /* steps since it began; 0 = it has not */
+    uint64_t starts;
+    uint64_t steps;  /* used in this round */
+    int32_t *offset; /* of each item, in the lowest placement of the round */
+    int32_t lowest;  /* its arena, in quanta; INT32_MAX = none */
+    uint64_t lowest_steps;
+};
+
+struct eject {
+    const struct problem *problem;
+    const struct place_options *options;
+    struct eject_items items;
+    struct worker *workers;
+    uint32_t lanes;
+    uint64_t start_ns;
+    int32_t begin, target;
+    uint64_t budget;
+    _Atomic uint64_t stop;
+};
+
+static uint64_t find_quantum(const struct problem *problem)
+{
+    uint64_t quantum = 0;
+    for (size_t i = 0; i < problem->count; i++) quantum = common_divisor(quantum, problem->size[i]);
+    return quantum;
+}
+
+bool eject_fits(const struct problem *problem)
+{
+    if (problem->any_fixed || problem->mixed_align || problem->chunk > 0) return false;
+    if (problem->count < LEAST_BUFFERS || problem->count > MOST_BUFFERS) return false;
+    uint64_t cover = 0;
+    for (size_t i = 0; i < problem->count; i++) cover += problem->last[i] - problem->first[i];
+    return cover <= MOST_COVER && problem->bound / find_quantum(problem) < MOST_QUANTA / 4;
+}
+
+void eject_destroy(struct eject *eject)
+{
+    if (!eject) return;
+    for (uint32_t i = 0; eject->workers && i < eject->lanes; i++) {
+        lane_finish(&eject->workers[i].lane);
+        mem_free(eject->workers[i].offset);
+    }
+    mem_free(eject->workers);
+    items_finish(&eject->items);
+    mem_free(eject);
+}
+
+static bool start_workers(struct eject *eject, struct error *err)
+{
+    TRY(items_init(&eject->items, eject->problem, find_quantum(eject->problem), err));
+    eject->workers = mem_zalloc(MEM_SEARCH, eject->lanes, sizeof *eject->workers);
+    if (!eject->workers) return error_memory(err, eject->lanes * sizeof *eject->workers, "search threads");
+    for (uint32_t i = 0; i < eject->lanes; i++) {
+        struct worker *worker = &eject->workers[i];
+        worker->eject = eject;
+        worker->index = i;
+        TRY(lane_init(&worker->lane, &eject->items, err));
+        worker->offset = mem_alloc(MEM_SEARCH, eject->items.count, sizeof *worker->offset);
+        if (!worker->offset) return error_memory(err, eject->items.count * sizeof *worker->offset, "search threads");
+    }
+    return true;
+}
+
+struct eject *eject_create(const struct problem *problem, const struct place_options *options, uint32_t lanes,
+                           struct error *err)
+{
+    struct eject *eject = mem_zalloc(MEM_SEARCH, 1, sizeof *eject);
+    if (!eject) {
+        error_memory(err, sizeof *eject, "a search by ejection");
+        return NULL;
+    }
+    eject->problem = problem;
+    eject->options = options;
+    eject->lanes = lanes;
+    eject->start_ns = clock_now_ns();
+    if (start_workers(eject, err)) return eject;
+    eject_destroy(eject);
+    return NULL;
+}
+
+/* Keeps what the lane has found and lowers it; false once the target is met. */
+static bool go_on_below(struct worker *worker)
+{
+    const struct eject *eject = worker->eject;
+    memcpy(worker->offset, worker->lane.low, eject->items.count * sizeof *worker->offset);
+    worker->lowest = lane_arena(&worker->lane);
+    worker->lowest_steps = worker->steps;
+    if (worker->lowest <= eject->target) return false;
+    int32_t down = (worker->lowest - eject->target) / DOWN_SHARE;
+    lane_lower(&worker->lane, worker->lowest - (down > 0 ? down : 1));
+    return true;
+}
+
+static void *run_worker(void *argument)
+{
+    struct worker *worker = argument;
+    struct eject *eject = worker->eject;
+    bool more = true;
+    worker->lowest = INT32_MAX;
+    if (worker->age == 0)
+        lane_begin(&worker->lane, eject->begin, eject->options->seed, worker->starts++ * eject->lanes + worker->index);
+    else if (worker->lane.capacity > eject->begin)
+        lane_lower(&worker->lane, eject->begin);
+    for (worker->steps = 0; more && worker->steps < eject->budget;) {
+        if (worker->steps % LOOK_STEPS == 0 && problem_halted(eject->problem)) break;
+        if (worker->steps > atomic_load_explicit(&eject->stop, memory_order_relaxed)) break;
+        bool found = lane_step(&worker->lane);
+        worker->steps++;
+        if (found) more = go_on_below(worker);
+    }
+    worker->age = worker->age + worker->steps < FRESH_STEPS ? worker->age + worker->steps : 0;
+    if (!more) lanes_lower_stop(&eject->stop, worker->steps);
+    return NULL;
+}
+
+static const struct worker *find_winner(const struct eject *eject)
+{
+    const struct worker *winner = &eject->workers[0];
+    for (uint32_t i = 1; i < eject->lanes; i++) {
+        const struct worker *worker = &eject->workers[i];
+        bool first = worker->lowest == winner->lowest && worker->lowest_steps < winner->lowest_steps;
+        if (worker->lowest < winner->lowest || first) winner = worker;
+    }
+    return winner;
+}
+
+static void keep_found(const struct eject *eject, const struct worker *winner, struct placement *best)
+{
+    const struct eject_items *items = &eject->items;
+    for (uint32_t i = 0; i < items->count; i++) {
+        uint64_t offset = (uint64_t)winner->offset[i] * items->quantum;
+        for (uint32_t m = items->start[i]; m < items->start[i + 1]; m++) {
+            best->offset[items->member[m]] = offset;
+            offset += eject->problem->size[items->member[m]];
+        }
+    }
+    best->arena = problem_arena(eject->problem, best->offset);
+}
+
+static void report(const struct eject *eject, const struct placement *best)
+{
+    const struct place_options *options = eject->options;
+    if (options->progress)
+        options->progress(options->context, eject->problem->bound, best->arena,
+                          (double)(clock_now_ns() - eject->start_ns) * 1e-9);
+}
+
+void eject_improve(struct eject *eject, uint64_t target, uint64_t steps, struct placement *best, uint64_t *nodes)
+{
+    uint64_t quantum = eject->items.quantum, near = target + target / FAR_SHARE;
+    uint64_t begin = best->arena - quantum < near ? best->arena - quantum : near;
+    if (best->arena <= target || begin / quantum >= MOST_QUANTA) return;
+    eject->begin = (int32_t)(begin / quantum);
+    eject->target = (int32_t)(target / quantum);
+    if (eject->begin < eject->target) eject->begin = eject->target;
+    eject->budget = steps;
+    atomic_store(&eject->stop, UINT64_MAX);
+    lanes_run(run_worker, eject->workers, sizeof *eject->workers, eject->lanes, 0, true);
+    for (uint32_t i = 0; i < eject->lanes; i++) *nodes += eject->workers[i].steps;
+    const struct worker *winner = find_winner(eject);
+    if (winner->lowest < INT32_MAX && (uint64_t)winner->lowest * quantum < best->arena) keep_found(eject, winner, best);
+    report(eject, best);
+}

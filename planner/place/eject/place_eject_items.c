@@ -1,0 +1,88 @@
+#include <math.h>
+
+#include "mem.h"
+#include "place_eject_private.h"
+#include "place_sort.h"
+
+#define BUNDLE_SHARE 48 /* of the bound: what buffers of one lifetime make up together, at most, inverse */
+
+static bool same_lifetime(const struct problem *problem, uint32_t a, uint32_t b)
+{
+    return problem->first[a] == problem->first[b] && problem->last[a] == problem->last[b];
+}
+
+/* Buffers by lifetime, in members. */
+static bool sort_members(struct eject_items *items, const struct problem *problem, struct error *err)
+{
+    struct sort_pair *pairs = mem_alloc(MEM_SEARCH, 2 * problem->count, sizeof *pairs);
+    if (!pairs) return error_memory(err, 2 * problem->count * sizeof *pairs, "buffers by lifetime");
+    for (uint32_t i = 0; i < problem->count; i++)
+        pairs[i] = (struct sort_pair){(uint64_t)problem->first[i] << 32 | problem->last[i], i};
+    sort_pairs(pairs, pairs + problem->count, problem->count);
+    for (size_t i = 0; i < problem->count; i++) items->member[i] = pairs[i].index;
+    mem_free(pairs);
+    return true;
+}
+
+/* Those that are small and live as long as one another lie together: in a good placement they might as well. */
+static void bundle(struct eject_items *items, const struct problem *problem)
+{
+    uint64_t most = problem->bound / BUNDLE_SHARE, sum = 0;
+    items->count = 0;
+    for (uint32_t i = 0; i < problem->count; i++) {
+        uint32_t buffer = items->member[i];
+        uint64_t size = problem->size[buffer];
+        bool joins = i > 0 && same_lifetime(problem, buffer, items->member[i - 1]) && sum + size <= most;
+        if (!joins) {
+            uint32_t item = items->count++;
+            items->start[item] = i;
+            items->first[item] = problem->first[buffer];
+            items->last[item] = problem->last[buffer];
+            sum = 0;
+        }
+        sum += size;
+        items->size[items->count - 1] = (int32_t)(sum / items->quantum);
+    }
+    items->start[items->count] = (uint32_t)problem->count;
+}
+
+/* The larger and the longer, the harder to place again, but not in proportion. */
+static void weigh(struct eject_items *items)
+{
+    int32_t largest = 1;
+    for (uint32_t i = 0; i < items->count; i++)
+        if (items->size[i] > largest) largest = items->size[i];
+    for (uint32_t i = 0; i < items->count; i++) {
+        double size = (double)items->size[i] / largest;
+        double length = (double)(items->last[i] - items->first[i]) / items->sections;
+        items->base[i] = 1 + (uint64_t)((MOST_BASE - 1) * sqrt(size * sqrt(length)));
+    }
+}
+
+bool items_init(struct eject_items *items, const struct problem *problem, uint64_t quantum, struct error *err)
+{
+    size_t count = problem->count;
+    *items = (struct eject_items){.sections = problem->sections, .quantum = quantum};
+    items->first = mem_alloc(MEM_SEARCH, count, sizeof *items->first);
+    items->last = mem_alloc(MEM_SEARCH, count, sizeof *items->last);
+    items->size = mem_alloc(MEM_SEARCH, count, sizeof *items->size);
+    items->base = mem_alloc(MEM_SEARCH, count, sizeof *items->base);
+    items->start = mem_alloc(MEM_SEARCH, count + 1, sizeof *items->start);
+    items->member = mem_alloc(MEM_SEARCH, count, sizeof *items->member);
+    if (!items->first || !items->last || !items->size || !items->base || !items->start || !items->member)
+        return error_memory(err, count * 32, "buffers to insert");
+    TRY(sort_members(items, problem, err));
+    bundle(items, problem);
+    weigh(items);
+    return true;
+}
+
+void items_finish(struct eject_items *items)
+{
+    mem_free(items->first);
+    mem_free(items->last);
+    mem_free(items->size);
+    mem_free(items->base);
+    mem_free(items->start);
+    mem_free(items->member);
+}

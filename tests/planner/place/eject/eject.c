@@ -1,0 +1,244 @@
+/* Insertion with ejection: what it finds is valid and within the capacity, it misses next to nothing that is there, an
+ * order's offsets are always a placement, the same seed finds the same, and it ends when it is told to. */
+#include <criterion/criterion.h>
+
+#include "mem.h"
+#include "place_check.h"
+#include "place_eject.h"
+#include "place_eject_private.h"
+#include "place_problem.h"
+#include "place_search.h"
+#include "random.h"
+
+#define MOST 160
+
+/* Any lifetimes, short ones more often, sizes from 1 to `most`. */
+static void make(struct place_buffer *buffers, size_t count, uint32_t instants, uint32_t most, struct random *random)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint32_t length = 1 + random_below(random, 1 + random_below(random, instants / 2));
+        uint32_t lower = random_below(random, instants - length + 1);
+        uint64_t size = 64 * (uint64_t)(1 + random_below(random, most));
+        buffers[i] = (struct place_buffer){
+            .lower = lower, .upper = lower + length, .size = size, .align = 64, .fixed = PLACE_UNPLACED};
+    }
+}
+
+/* And one at each instant that fills it up: no room is left, and in some no placement. */
+static size_t fill_up(struct place_buffer *buffers, size_t count, uint32_t instants)
+{
+    uint64_t live[MOST] = {0}, most = 0;
+    size_t all = count;
+    for (size_t i = 0; i < count; i++)
+        for (uint64_t t = buffers[i].lower; t < buffers[i].upper; t++) live[t] += buffers[i].size;
+    for (uint32_t t = 0; t < instants; t++)
+        if (live[t] > most) most = live[t];
+    for (uint32_t t = 0; t < instants; t++)
+        if (live[t] < most)
+            buffers[all++] = (struct place_buffer){
+                .lower = t, .upper = t + 1, .size = most - live[t], .align = 64, .fixed = PLACE_UNPLACED};
+    return all;
+}
+
+struct fixture {
+    struct place_buffer buffers[MOST];
+    size_t count;
+    struct problem problem;
+    struct placement best;
+    uint64_t offset[MOST];
+};
+
+static void begin_with(struct fixture *fixture, size_t count, uint32_t instants, uint32_t most, uint64_t seed,
+                       bool full)
+{
+    struct random random = random_begin(seed, RANDOM_SEARCH, 6, 9);
+    struct error err = {0};
+    make(fixture->buffers, count, instants, most, &random);
+    fixture->count = full ? fill_up(fixture->buffers, count, instants) : count;
+    cr_assert(problem_init(&fixture->problem, fixture->buffers, fixture->count, &err), "%s", err.text);
+    cr_assert(eject_fits(&fixture->problem));
+    uint64_t sum = 0;
+    for (size_t i = 0; i < fixture->problem.count; i++) {
+        fixture->offset[i] = sum;
+        sum += fixture->problem.size[i];
+    }
+    fixture->best = (struct placement){.offset = fixture->offset, .arena = sum};
+}
+
+static void begin(struct fixture *fixture, size_t count, uint32_t instants, uint32_t most, uint64_t seed)
+{
+    begin_with(fixture, count, instants, most, seed, false);
+}
+
+/* The best placement is one, by code that shares nothing with the search. */
+static void check_best(struct fixture *fixture)
+{
+    struct error err = {0};
+    for (size_t i = 0; i < fixture->count; i++)
+        fixture->buffers[fixture->problem.origin[i]].offset = fixture->best.offset[i];
+    cr_assert(place_check(fixture->buffers, fixture->count, fixture->best.arena, &err), "%s", err.text);
+    cr_assert_eq(problem_arena(&fixture->problem, fixture->best.offset), fixture->best.arena);
+}
+
+static uint64_t improve(struct fixture *fixture, const struct place_options *options, uint32_t lanes, uint64_t target,
+                        uint64_t steps)
+{
+    struct error err = {0};
+    uint64_t nodes = 0;
+    struct eject *eject = eject_create(&fixture->problem, options, lanes, &err);
+    cr_assert(eject, "%s", err.text);
+    eject_improve(eject, target, steps, &fixture->best, &nodes);
+    eject_destroy(eject);
+    check_best(fixture);
+    return nodes;
+}
+
+/* Whether a placement of that capacity exists, by the exact search. */
+static bool is_possible(const struct problem *problem, uint64_t capacity)
+{
+    struct search_tables tables;
+    struct error err = {0};
+    uint64_t offset[MOST], nodes;
+    cr_assert(search_tables_init(&tables, problem, &err), "%s", err.text);
+    tables.trail_bytes = 1 << 26;
+    struct search *search = search_create(&tables, &err);
+    cr_assert(search);
+    struct search_job job = {.capacity = capacity, .most_nodes = 1u << 20};
+    enum search_verdict verdict = search_run(search, &job, offset, &nodes);
+    search_destroy(search);
+    search_tables_finish(&tables);
+    cr_assert(verdict == SEARCH_FOUND || verdict == SEARCH_IMPOSSIBLE);
+    return verdict == SEARCH_FOUND;
+}
+
+Test(place_eject, meets_the_bound_wherever_it_can_be_met)
+{
+    uint32_t possible = 0, impossible = 0, missed = 0;
+    for (uint64_t seed = 0; seed < 1500; seed++) {
+        struct fixture fixture;
+        struct place_options options = {.seed = seed};
+        begin_with(&fixture, 8, 9, 4, seed, true);
+        uint64_t bound = fixture.problem.bound;
+        improve(&fixture, &options, 1, bound, 3000);
+        bool there = is_possible(&fixture.problem, bound), met = fixture.best.arena == bound;
+        possible += there;
+        impossible += !there;
+        missed += there && !met;
+        cr_assert(there || !met, "seed %lu", (unsigned long)seed);
+        problem_finish(&fixture.problem);
+    }
+    cr_log_info("%u possible, %u impossible, %u missed", possible, impossible, missed);
+    cr_assert_gt(impossible, 5);
+    cr_assert_leq(missed * 100, possible);
+}
+
+Test(place_eject, comes_near_the_bound_of_many)
+{
+    for (uint64_t seed = 0; seed < 12; seed++) {
+        struct fixture fixture;
+        struct place_options options = {.seed = seed};
+        begin(&fixture, MOST, 60, 90, seed);
+        improve(&fixture, &options, 1, fixture.problem.bound, 4000);
+        cr_assert_leq(fixture.best.arena, fixture.problem.bound + fixture.problem.bound / 16, "seed %lu",
+                      (unsigned long)seed);
+        problem_finish(&fixture.problem);
+    }
+}
+
+/* Of an order the lowest offsets, the highest, and what lies below whom agree at every step, at falling capacities too.
+ */
+Test(place_eject, an_order_is_a_placement_at_every_step)
+{
+    struct fixture fixture;
+    struct eject_items items;
+    struct eject_lane lane;
+    struct error err = {0};
+    begin(&fixture, 80, 40, 60, 3);
+    cr_assert(items_init(&items, &fixture.problem, 64, &err), "%s", err.text);
+    cr_assert(lane_init(&lane, &items, &err), "%s", err.text);
+    int32_t capacity = (int32_t)(fixture.problem.bound / 64 * 5 / 4);
+    lane_begin(&lane, capacity, 3, 0);
+    for (int step = 0; step < 3000; step++) {
+        if (lane_step(&lane)) lane_lower(&lane, --capacity);
+        cr_assert_eq(lane.placed + lane.waiting, items.count);
+        for (uint32_t k = 0; k < lane.placed; k++) {
+            uint32_t a = lane.order[k];
+            cr_assert(lane.low[a] >= 0 && lane.low[a] <= lane.high[a] && lane.high[a] + items.size[a] <= capacity);
+            for (uint32_t m = k + 1; m < lane.placed; m++) {
+                uint32_t b = lane.order[m];
+                if (items.first[a] >= items.last[b] || items.first[b] >= items.last[a]) continue;
+                cr_assert(lane.low[a] + items.size[a] <= lane.low[b] && lane.high[a] + items.size[a] <= lane.high[b]);
+                cr_assert_lt(lane.middle[a], lane.middle[b]);
+            }
+        }
+    }
+    cr_assert_lt(capacity, (int32_t)(fixture.problem.bound / 64 * 9 / 8));
+    lane_finish(&lane);
+    items_finish(&items);
+    problem_finish(&fixture.problem);
+}
+
+Test(place_eject, the_same_seed_finds_the_same)
+{
+    for (uint32_t lanes = 1; lanes <= 3; lanes++) {
+        struct fixture a, b;
+        struct place_options options = {.seed = 5};
+        begin(&a, 120, 50, 70, 8);
+        begin(&b, 120, 50, 70, 8);
+        improve(&a, &options, lanes, a.problem.bound, 1500);
+        improve(&b, &options, lanes, b.problem.bound, 1500);
+        cr_assert_eq(a.best.arena, b.best.arena);
+        cr_assert_arr_eq(a.best.offset, b.best.offset, a.count * sizeof *a.best.offset);
+        problem_finish(&a.problem);
+        problem_finish(&b.problem);
+    }
+}
+
+Test(place_eject, ends_at_its_steps_and_when_told_to)
+{
+    struct fixture fixture;
+    struct place_options options = {0};
+    begin(&fixture, MOST, 60, 90, 1);
+    cr_assert_leq(improve(&fixture, &options, 2, fixture.problem.bound / 2, 100), 200);
+    atomic_bool quit = true;
+    fixture.problem.quit = &quit;
+    uint64_t arena = fixture.best.arena;
+    cr_assert_eq(improve(&fixture, &options, 2, fixture.problem.bound, UINT64_MAX), 0);
+    cr_assert_eq(fixture.best.arena, arena);
+    problem_finish(&fixture.problem);
+}
+
+Test(place_eject, leaves_what_it_does_not_know_to_others)
+{
+    struct fixture fixture;
+    begin(&fixture, 20, 20, 9, 1);
+    fixture.problem.any_fixed = true;
+    cr_assert_not(eject_fits(&fixture.problem));
+    fixture.problem.any_fixed = false;
+    fixture.problem.mixed_align = true;
+    cr_assert_not(eject_fits(&fixture.problem));
+    fixture.problem.mixed_align = false;
+    fixture.problem.size[0] = fixture.problem.bound = (uint64_t)1 << 40; /* in quanta of 64 it is beyond a word */
+    cr_assert_not(eject_fits(&fixture.problem));
+    problem_finish(&fixture.problem);
+}
+
+Test(place_eject, runs_out_of_memory_in_words)
+{
+    struct fixture fixture;
+    struct place_options options = {0};
+    begin(&fixture, 30, 20, 9, 2);
+    for (uint64_t n = 1;; n++) {
+        struct error err = {0};
+        mem_fail_at(n);
+        struct eject *eject = eject_create(&fixture.problem, &options, 2, &err);
+        mem_fail_at(0);
+        if (eject) {
+            cr_assert_gt(n, 10);
+            eject_destroy(eject);
+            break;
+        }
+        cr_assert_eq(err.kind, ERROR_MEMORY);
+    }
+    problem_finish(&fixture.problem);
+}
