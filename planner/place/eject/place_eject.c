@@ -45,20 +45,13 @@ struct eject {
     _Atomic uint64_t stop;
 };
 
-static uint64_t find_quantum(const struct problem *problem)
-{
-    uint64_t quantum = 0;
-    for (size_t i = 0; i < problem->count; i++) quantum = common_divisor(quantum, problem->size[i]);
-    return quantum;
-}
-
 bool eject_fits(const struct problem *problem)
 {
     if (problem->any_fixed || problem->mixed_align || problem->chunk > 0) return false;
     if (problem->count < LEAST_BUFFERS || problem->count > MOST_BUFFERS) return false;
     uint64_t cover = 0;
     for (size_t i = 0; i < problem->count; i++) cover += problem->last[i] - problem->first[i];
-    return cover <= MOST_COVER && problem->bound / find_quantum(problem) < MOST_QUANTA / 4;
+    return cover <= MOST_COVER && problem->bound / problem_quantum(problem) < MOST_QUANTA / 4;
 }
 
 void eject_destroy(struct eject *eject)
@@ -75,7 +68,7 @@ void eject_destroy(struct eject *eject)
 
 static bool start_workers(struct eject *eject, struct error *err)
 {
-    TRY(items_init(&eject->items, eject->problem, find_quantum(eject->problem), err));
+    TRY(items_init(&eject->items, eject->problem, problem_quantum(eject->problem), err));
     eject->workers = mem_zalloc(MEM_SEARCH, eject->lanes, sizeof *eject->workers);
     if (!eject->workers) return error_memory(err, eject->lanes * sizeof *eject->workers, "search threads");
     for (uint32_t i = 0; i < eject->lanes; i++) {

@@ -22,9 +22,9 @@ struct eject *eject_create(const struct problem *problem, const struct place_opt
                            struct error *err);
 void eject_destroy(struct eject *eject);
 
-/* Looks for arenas from *best's down to `target`, each lane (thread) with at most `steps` insertions at a time, until
- * *best meets it, nothing more is found or the problem is halted. The same seed and lanes find the same. *nodes counts
- * insertions on. */
+/* Looks for arenas from *best's down to `target`, which is at least the bound, each lane (thread) with at most `steps`
+ * insertions at a time, until *best meets it, nothing more is found or the problem is halted. The same seed and lanes
+ * find the same. *nodes counts insertions on. */
 void eject_improve(struct eject *eject, uint64_t target, uint64_t steps, struct placement *best, uint64_t *nodes);
 
 #endif

@@ -2,7 +2,6 @@
 
 #include "mem.h"
 #include "place_eject_private.h"
-#include "place_sort.h"
 #include "vector_units.h"
 
 #define GRAIN_BITS  16 /* of its fraction */

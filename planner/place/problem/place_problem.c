@@ -292,3 +292,14 @@ uint64_t problem_arena(const struct problem *problem, const uint64_t *offset)
         if (offset[i] + problem->size[i] > arena) arena = offset[i] + problem->size[i];
     return arena;
 }
+
+uint64_t problem_quantum(const struct problem *problem)
+{
+    uint64_t quantum = 0;
+    for (size_t i = 0; i < problem->count; i++) {
+        quantum = common_divisor(quantum, problem->size[i]);
+        if (problem->mixed_align || problem->any_fixed) quantum = common_divisor(quantum, problem->align[i]);
+        if (problem->fixed[i] != PLACE_UNPLACED) quantum = common_divisor(quantum, problem->fixed[i]);
+    }
+    return quantum;
+}

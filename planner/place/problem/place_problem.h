@@ -84,6 +84,10 @@ struct placement {
 /* Whether the deadline has passed or someone asked to stop: a placer that has a placement then ends. */
 bool problem_halted(const struct problem *problem);
 
+/* What all offsets of compact placements are multiples of: they are sums of sizes from zero or a fixed offset on, rounded up
+ * to alignments. */
+uint64_t problem_quantum(const struct problem *problem);
+
 uint64_t problem_arena(const struct problem *problem, const uint64_t *offset);
 
 #endif

@@ -275,18 +275,6 @@ static bool climb(struct ladder *ladder, struct placement *best, uint64_t *bound
     return true;
 }
 
-/* Compact offsets are sums of sizes from zero or a fixed offset on, rounded up to alignments. */
-static uint64_t find_quantum(const struct problem *problem)
-{
-    uint64_t quantum = 0;
-    for (size_t i = 0; i < problem->count; i++) {
-        quantum = common_divisor(quantum, problem->size[i]);
-        if (problem->mixed_align || problem->any_fixed) quantum = common_divisor(quantum, problem->align[i]);
-        if (problem->fixed[i] != PLACE_UNPLACED) quantum = common_divisor(quantum, problem->fixed[i]);
-    }
-    return quantum;
-}
-
 uint32_t ladder_lanes(const struct place_options *options)
 {
     uint32_t lanes = options->threads ? options->threads : limits_processors();
@@ -349,7 +337,7 @@ bool ladder_improve(const struct problem *problem, const struct place_options *o
                             .lane_count = ladder_lanes(options),
                             .start_ns = clock_now_ns(),
                             .deadline_ns = problem->deadline_ns,
-                            .quantum = find_quantum(problem),
+                            .quantum = problem_quantum(problem),
                             .favourite = SEARCH_ORDERS,
                             .unit = 512 + 2 * problem->count};
     bool ok = start_lanes(&ladder, err) && (ladder.tables.stopped || climb(&ladder, best, bound, err));

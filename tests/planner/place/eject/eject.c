@@ -199,7 +199,7 @@ Test(place_eject, ends_at_its_steps_and_when_told_to)
     struct fixture fixture;
     struct place_options options = {0};
     begin(&fixture, MOST, 60, 90, 1);
-    cr_assert_leq(improve(&fixture, &options, 2, fixture.problem.bound / 2, 100), 200);
+    cr_assert_leq(improve(&fixture, &options, 2, fixture.problem.bound, 100), 200);
     atomic_bool quit = true;
     fixture.problem.quit = &quit;
     uint64_t arena = fixture.best.arena;
