@@ -75,6 +75,24 @@ Test(options, plain_spellings_are_taken)
     cr_assert_eq(parsed.count, 7);
 }
 
+/* In one command --top is a number, in another it is a flag, and no number comes after that. */
+Test(options, a_spelling_with_a_value_is_no_flag)
+{
+    uint64_t count = 0;
+    bool flag = false;
+    size_t words;
+    struct error err = {0};
+    char words_of[3][16] = {"classify", "--topk", "5"};
+    char *argv[] = {words_of[0], words_of[1], words_of[2], NULL};
+    const struct option_spec number = {"top", 0, OPTION_COUNT, &count, 1, 10},
+                             dashboard = {"top", 0, OPTION_FLAG, &flag, 0, 0};
+    cr_assert(options_parse(3, argv, &number, 1, NULL, 0, &words, &err), "%s", err.text);
+    cr_assert_eq(count, 5);
+    cr_assert_not(options_parse(3, argv, &dashboard, 1, NULL, 0, &words, &err));
+    cr_assert(err.kind == ERROR_INPUT && strstr(err.text, "there is no option --topk"), "%s", err.text);
+    cr_assert_not(flag);
+}
+
 Test(options, refusals_say_what_is_right)
 {
     expect_refusal("did you mean --batch", "plan --bacth 3");
