@@ -223,14 +223,28 @@ static void say_divided(const struct train_command *c)
     page_text(stdout, 0, 2, &line);
 }
 
-/* A rate that falls follows the number of steps, which is not kept with a checkpoint. */
-static void say_other_length(const struct train_command *c)
+/* Whether rates follow the number of steps: a cosine, a recipe's steps, and its warm-up where that is not over. */
+static bool rate_follows_length(const struct train_command *c, uint32_t batch)
+{
+    const struct schedule *now = &c->options.schedule;
+    struct schedule before = schedule_for(&c->recipe, c->run_iterations, batch);
+    if (!schedule_change(&before, &c->change, NULL)) return false;
+    if (now->kind == SCHEDULE_COSINE) return true;
+    bool warms = c->resumed < before.warm_steps || c->resumed < now->warm_steps;
+    if (warms && before.warm_steps != now->warm_steps) return true;
+    return now->kind == SCHEDULE_STEPS && memcmp(before.drops, now->drops, now->drop_count * sizeof *now->drops) != 0;
+}
+
+/* The number of steps is not kept with a checkpoint. */
+static void say_other_length(const struct train_command *c, const struct plan *plan)
 {
     char before[UNITS_TEXT], now[UNITS_TEXT];
-    printf("the run was begun for %s steps and goes on to %s, so the rate falls at other steps than it would have; "
-           "--iterations %" PRIu64 " leaves it as it was\n",
-           units_format_count(c->run_iterations, before), units_format_count(c->options.iterations, now),
-           c->run_iterations);
+    if (!c->run_iterations || c->run_iterations == c->options.iterations || !rate_follows_length(c, plan->batch))
+        return;
+    printf("the run was begun for %s steps and goes on to %s, so the rate changes at other steps than it would have",
+           units_format_count(c->run_iterations, before), units_format_count(c->options.iterations, now));
+    if (c->run_iterations > c->resumed) printf("; --iterations %" PRIu64 " leaves it as it was", c->run_iterations);
+    putchar('\n');
 }
 
 void train_words_begin(const struct plan *plan, const struct train_command *c, const struct backend *backend)
@@ -249,9 +263,7 @@ void train_words_begin(const struct plan *plan, const struct train_command *c, c
     if (!c->options.weights && !c->options.resume_folder) say_unlearnt(plan);
     if (c->options.resume_folder)
         printf("going on after step %" PRIu64 ", from %s\n", c->resumed, PRINTABLE(c->checkpoint));
-    if (c->run_iterations && c->run_iterations != c->options.iterations &&
-        c->options.schedule.kind != SCHEDULE_CONSTANT)
-        say_other_length(c);
+    say_other_length(c, plan);
     if (c->run_begins_again) printf("nothing of the run in %s was saved: it begins again\n", PRINTABLE(c->run_folder));
     if (*c->trace_note) printf("%s: %s\n", PRINTABLE(c->trace), c->trace_note);
     fflush(stdout);

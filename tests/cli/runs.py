@@ -104,7 +104,14 @@ def check_going_on(scratch, data):
     train(data, '--iterations', 12, '--no-evaluate', '--run', scratch / 'longer')
     longer = train(data, '--iterations', 14, '--no-evaluate', '--resume', scratch / 'longer')
     expect('was begun for 12 steps and goes on to 14,' in longer.stdout, f'another number of steps: {longer.stdout}{longer.stderr}')
+    expect('--iterations 12 leaves it' not in longer.stdout, f'a length that is behind is advised: {longer.stdout}')
     shutil.rmtree(scratch / 'longer')
+    for schedule, changes in (('5,8', False), ('cosine', True)):
+        shorter = scratch / 'shorter'
+        train(data, '--iterations', 4, '--schedule', schedule, '--no-evaluate', '--run', shorter)
+        told = train(data, '--iterations', 6, '--schedule', schedule, '--no-evaluate', '--resume', shorter)
+        expect(told.returncode == 0 and ('was begun for' in told.stdout) == changes, f'--schedule {schedule} and more steps: {told.stdout}{told.stderr}')
+        shutil.rmtree(shorter)
     expect([line['loss'] for line in log_of(whole)] == [line['loss'] for line in log_of(parts)], 'losses differ once the run went on')
     killed = scratch / 'killed'
     end(begin(data, '--iterations', 100000, '--run', killed), signal.SIGKILL)
