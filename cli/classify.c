@@ -36,7 +36,9 @@ static const char *const classify_manual[] = {
     "    --top K             so many classes; 5 if not given\n"
     "    --json              one JSON object: model, checkpoint, step, scale, images:\n"
     "                        a list of image and classes, each with name and\n"
-    "                        probability\n"
+    "                        probability; and skipped, how many of them were\n"
+    "    --strict            a picture that cannot be decoded is a failure; else it\n"
+    "                        is skipped and named on standard error\n"
     "    --crops 10, --resize S\n"
     "                        as in `fathom help eval`\n"
     "    --data DIR          where names and scale come from\n"
@@ -67,8 +69,10 @@ static const char *const features_manual[] = {
     "\n"
     "    Without IMAGE it is all test images of the dataset DIR, or its training\n"
     "    images, in their order, whatever their classes are and however many there\n"
-    "    are. FILE.labels.npy then has their labels, int32. An image that cannot be\n"
-    "    decoded has a row of NaN and the label -1, and is named.\n"
+    "    are. FILE.labels.npy then has their labels, int32.\n"
+    "\n"
+    "    An image that cannot be decoded has a row of NaN, of a dataset the label -1,\n"
+    "    and is named.\n"
     "\n"
     "OPTIONS\n"
     "    -o, --output FILE   the array\n"
@@ -183,19 +187,23 @@ static json_t *picture_json(const struct scoring *s, const char *path, float *pr
 static bool print_json(const struct scoring *s, float *probabilities, struct error *err)
 {
     json_t *list = json_array();
+    json_int_t skipped = 0;
     for (uint64_t i = 0; i < picture_count(s); i++)
-        json_array_append_new(list,
-                              picture_json(s, picture_path(s, i), probabilities + i * s->checkpoint.spec.classes));
-    json_t *object = json_pack("{s:s, s:o, s:o, s:s?, s:o}", "model", s->checkpoint.spec.name, "checkpoint",
+        if (s->left_out[i])
+            skipped++;
+        else
+            json_array_append_new(list,
+                                  picture_json(s, picture_path(s, i), probabilities + i * s->checkpoint.spec.classes));
+    json_t *object = json_pack("{s:s, s:o, s:o, s:s?, s:o, s:I}", "model", s->checkpoint.spec.name, "checkpoint",
                                json_text(s->train.checkpoint), "step", scoring_step(s), "scale",
-                               s->guessed_scale ? "imagenet" : NULL, "images", list);
+                               s->guessed_scale ? "imagenet" : NULL, "images", list, "skipped", skipped);
     return json_print(object, 6, stdout, err);
 }
 
 static void print_pictures(const struct scoring *s, float *probabilities)
 {
     for (uint64_t i = 0; i < picture_count(s); i++)
-        print_picture(s, picture_path(s, i), probabilities + i * s->checkpoint.spec.classes);
+        if (!s->left_out[i]) print_picture(s, picture_path(s, i), probabilities + i * s->checkpoint.spec.classes);
     say_scale(s);
 }
 
@@ -214,6 +222,9 @@ static bool plan_pictures(struct scoring *s, const char *checkpoint, const char 
     struct train_command *c = &s->train;
     TRY(scoring_open(s, checkpoint, err) && take_dataset(s, err));
     TRY(dataset_of_pictures(words, count, &c->options.dataset, err));
+    if (!c->strict) TRY((c->options.broken = broken_images_create(err)) != NULL);
+    s->left_out = mem_zalloc(MEM_GENERAL, picture_count(s), sizeof *s->left_out);
+    if (!s->left_out) return error_memory(err, picture_count(s) * sizeof *s->left_out, "pictures to leave out");
     dataset_normalise_by(c->options.dataset, s->trained.mean, s->trained.deviation);
     TRY(train_command_measure(c, (uint32_t)c->flags.image_size, true, err));
     if (c->flags.batch == 0) c->flags.batch = choose_batch(s);
@@ -221,6 +232,16 @@ static bool plan_pictures(struct scoring *s, const char *checkpoint, const char 
     if (s->plan->device_count == 1) return true;
     return error_set(err, ERROR_INPUT, "--gpus: found %zu devices; pictures are looked at on one",
                      s->plan->device_count);
+}
+
+/* On standard error, so that answers are alone where programs read them. */
+static void say_left_out(const struct scoring *s, const char *command, const char *what)
+{
+    const struct broken_images *broken = s->train.options.broken;
+    uint64_t named = 0, count = broken_images_count(broken);
+    for (const char *text; (text = broken_images_text(broken, named)); named++)
+        fprintf(stderr, "%s: %s; %s\n", command, PRINTABLE(text), what);
+    if (count > named) fprintf(stderr, "%s: so it is with %" PRIu64 " more\n", command, count - named);
 }
 
 static bool classify(struct scoring *s, const char *const *words, size_t count, struct error *err)
@@ -233,7 +254,8 @@ static bool classify(struct scoring *s, const char *const *words, size_t count, 
     float *probabilities = mem_zalloc(MEM_GENERAL, pictures, s->checkpoint.spec.classes * sizeof *probabilities);
     if (!probabilities)
         return error_memory(err, pictures * s->checkpoint.spec.classes * sizeof(float), "probabilities");
-    bool ok = score_pictures(s->plan, c->runs_on, &c->options, probabilities, err);
+    bool ok = score_pictures(s->plan, c->runs_on, &c->options, probabilities, s->left_out, err);
+    if (ok) say_left_out(s, "fathom classify", "it is skipped");
     if (ok && s->json)
         ok = print_json(s, probabilities, err);
     else if (ok)
@@ -322,12 +344,14 @@ static bool picture_features(struct scoring *s, const char *checkpoint, const ch
     uint32_t columns = score_feature_count(s->plan);
     float *values = mem_zalloc(MEM_GENERAL, pictures, columns * sizeof *values);
     if (!values) return error_memory(err, pictures * columns * sizeof *values, "features");
-    bool ok = score_features(s->plan, c->runs_on, &c->options, values, err) && write_array(s, values, columns, err);
+    bool ok = score_features(s->plan, c->runs_on, &c->options, values, s->left_out, err) &&
+              write_array(s, values, columns, err);
     mem_free(values);
     if (ok)
         printf("%s: %" PRIu64 " x %u float32, %s of %s\n", PRINTABLE(s->output), pictures, columns,
                s->checkpoint.spec.name, PRINTABLE(c->checkpoint));
     if (ok) say_scale(s);
+    if (ok) say_left_out(s, "fathom features", "its row is NaN");
     return ok;
 }
 
@@ -369,6 +393,7 @@ static int run_classify(int argc, char **argv, struct error *err)
                                         {"crops", 0, OPTION_COUNT, &s.crops, 1, 1e3},
                                         {"resize", 0, OPTION_COUNT, &s.resize, 1, 1 << 15},
                                         {"json", 0, OPTION_FLAG, &s.json, 0, 0},
+                                        {"strict", 0, OPTION_FLAG, &c->strict, 0, 0},
                                         {"loader-threads", 0, OPTION_COUNT, &c->loader_threads, 1, 256},
                                         {"data", 0, OPTION_TEXT, &c->options.data_path, 0, 0},
                                         SCORING_SPECS(s)};

@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "mem.h"
+
 /* The model's form as flags, where its name does not say it. */
 static bool describe_model(struct scoring *s, struct error *err)
 {
@@ -85,6 +87,7 @@ void scoring_finish(struct scoring *s)
     broken_images_destroy(s->train.options.broken);
     trained_on_finish(&s->trained);
     plan_destroy(s->plan);
+    mem_free(s->left_out);
 }
 
 json_t *scoring_step(const struct scoring *s)

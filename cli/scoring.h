@@ -19,6 +19,7 @@ struct scoring {
     bool known; /* what it was trained on */
     bool guessed_scale; /* ImageNet's, of weights that do not say */
     struct plan *plan;
+    bool *left_out; /* of classify and features: pictures that cannot be decoded */
     struct dataset *named; /* of classify and features: what --data names, whose classes and scale count */
     char numbers[MODEL_NUMBERS][32]; /* of the model's form, as flags have them */
 };

@@ -110,7 +110,7 @@ static bool decode_picture(struct picture_reader *reader, struct picture_choice 
         view.flip = false;
     }
     TRY(image_decode(reader->decoder, view, reader->size, out, err));
-    *label = found == FOLDERS_NO_LABEL ? -1 : (int32_t)found;
+    *label = found == FOLDERS_NO_LABEL ? 0 : (int32_t)found; /* any will do that does not say "left out" */
     return true;
 }
 

@@ -1,4 +1,5 @@
 /* Pictures that are named one by one, or by the folders that they are in. */
+#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -47,7 +48,8 @@ static bool add_word(const char *word, struct folder_names *pictures, struct err
 {
     struct stat info;
     size_t before = pictures->count;
-    if (stat(word, &info) != 0 || !S_ISDIR(info.st_mode)) return folder_names_add(pictures, word, err);
+    if (stat(word, &info) != 0) return error_errno(err, ERROR_INPUT, errno, "%s: cannot be opened", word);
+    if (!S_ISDIR(info.st_mode)) return folder_names_add(pictures, word, err);
     char folder[DATASET_PATH];
     size_t length = strlen(word);
     while (length > 1 && word[length - 1] == '/') length--;

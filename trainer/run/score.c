@@ -59,6 +59,7 @@ struct sight {
     uint32_t crops;   /* of a picture */
     uint32_t columns; /* of an answer */
     float *rows;      /* of a batch, as the device gives them */
+    bool *left_out;   /* pictures, of which a crop cannot be decoded */
 };
 
 static bool look(void *context, uint32_t rank, struct error *err)
@@ -73,10 +74,15 @@ static bool look(void *context, uint32_t rank, struct error *err)
            executor_probabilities(executor, sight->rows, err);
 }
 
-/* A picture's answer is the mean over its crops'. */
-static void add_answer(const struct sight *sight, const float *crop, float *answer)
+/* A picture's answer is the mean over its crops'; view `i` is of the batch. */
+static void add_answer(const struct sight *sight, uint32_t i, float *answers)
 {
-    for (uint32_t k = 0; k < sight->columns; k++) answer[k] += crop[k] / (float)sight->crops;
+    uint64_t picture = (sight->batch.position + i) / sight->crops;
+    const float *crop = sight->rows + (size_t)i * sight->columns;
+    float *answer = answers + picture * sight->columns;
+    bool broken = sight->batch.labels[i] < 0;
+    if (broken) sight->left_out[picture] = true;
+    for (uint32_t k = 0; k < sight->columns; k++) answer[k] += broken ? NAN : crop[k] / (float)sight->crops;
 }
 
 /* The next crops of all pictures, which are decoded while the device is at those before. */
@@ -87,10 +93,19 @@ static bool look_at(struct sight *sight, struct loader *loader, float *answers, 
         return false;
     }
     TRY(team_run(sight->run->team, look, sight, err));
-    for (uint32_t i = 0; i < sight->batch.count; i++)
-        add_answer(sight, sight->rows + (size_t)i * sight->columns,
-                   answers + (sight->batch.position + i) / sight->crops * sight->columns);
+    for (uint32_t i = 0; i < sight->batch.count; i++) add_answer(sight, i, answers);
     return true;
+}
+
+/* Nothing but pictures that are left out is a mistake. */
+static bool check_any(const struct sight *sight, uint64_t pictures, struct error *err)
+{
+    const char *first = broken_images_text(sight->run->options->broken, 0);
+    for (uint64_t i = 0; i < pictures; i++)
+        if (!sight->left_out[i]) return true;
+    if (pictures == 1) return error_set(err, ERROR_INPUT, "%s", first ? first : "the picture cannot be decoded");
+    return error_set(err, ERROR_INPUT, "none of the %" PRIu64 " pictures can be decoded; one of them: %s", pictures,
+                     first ? first : "unknown");
 }
 
 static bool look_at_all(struct sight *sight, float *answers, struct error *err)
@@ -103,6 +118,7 @@ static bool look_at_all(struct sight *sight, float *answers, struct error *err)
                                            .image_size = run->plan->spec.image_size,
                                            .as_bytes = run_loads_bytes(run),
                                            .threads = o->loader_threads,
+                                           .broken = o->broken,
                                            .decode_bytes = run_decode_bytes(run->plan),
                                            .crops = sight->crops,
                                            .shorter_side = o->shorter_side};
@@ -110,12 +126,13 @@ static bool look_at_all(struct sight *sight, float *answers, struct error *err)
     sight->rows = mem_alloc(MEM_INPUT, batch, sight->columns * sizeof *sight->rows);
     if (!sight->rows) return error_memory(err, (uint64_t)batch * sight->columns * sizeof *sight->rows, "answers");
     memset(answers, 0, pictures * sight->columns * sizeof *answers);
+    memset(sight->left_out, 0, pictures * sizeof *sight->left_out);
     run_set_normalisation(run);
     TRY(loader_create(run->dataset, &options, &loader, err));
     bool ok = true;
     for (uint64_t done = 0; ok && done < views; done += batch) ok = look_at(sight, loader, answers, err);
     loader_destroy(loader);
-    return ok;
+    return ok && check_any(sight, pictures, err);
 }
 
 static bool score(const struct plan *plan, const struct backend *backend, const struct train_options *options,
@@ -133,9 +150,9 @@ static bool score(const struct plan *plan, const struct backend *backend, const 
 }
 
 bool score_pictures(const struct plan *plan, const struct backend *backend, const struct train_options *options,
-                    float *probabilities, struct error *err)
+                    float *probabilities, bool *left_out, struct error *err)
 {
-    struct sight sight = {0};
+    struct sight sight = {.left_out = left_out};
     return score(plan, backend, options, &sight, probabilities, err);
 }
 
@@ -152,8 +169,8 @@ uint32_t score_feature_count(const struct plan *plan)
 }
 
 bool score_features(const struct plan *plan, const struct backend *backend, const struct train_options *options,
-                    float *features, struct error *err)
+                    float *features, bool *left_out, struct error *err)
 {
-    struct sight sight = {.features = true};
+    struct sight sight = {.features = true, .left_out = left_out};
     return score(plan, backend, options, &sight, features, err);
 }

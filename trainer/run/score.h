@@ -20,13 +20,15 @@ bool score_check(const struct score *score, struct error *err);
 
 /* The probabilities of each class for each test image of options->dataset, in their order: images x classes. The middle of
  * a picture is looked at, as in a test, or options->crops of them, whose probabilities are averaged; they are decoded by
- * threads of their own. The plan has one device. A picture that cannot be decoded is ERROR_INPUT, by its name. */
+ * threads of their own. The plan has one device. A picture of which a crop cannot be decoded is noted in options->broken
+ * and its left_out (images) set, and its probabilities mean nothing; where that is NULL, or no picture is left, it is
+ * ERROR_INPUT, by its name. */
 bool score_pictures(const struct plan *plan, const struct backend *backend, const struct train_options *options,
-                    float *probabilities, struct error *err);
+                    float *probabilities, bool *left_out, struct error *err);
 
-/* What the classifier reads of each picture's middle: images x score_feature_count(plan). */
+/* What the classifier reads of each picture's middle: images x score_feature_count(plan); NAN of one left out. */
 uint32_t score_feature_count(const struct plan *plan);
 bool score_features(const struct plan *plan, const struct backend *backend, const struct train_options *options,
-                    float *features, struct error *err);
+                    float *features, bool *left_out, struct error *err);
 
 #endif

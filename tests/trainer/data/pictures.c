@@ -64,7 +64,7 @@ Test(pictures, come_in_the_order_of_words_and_names_and_have_no_class)
     static float named[5 * IMAGE], trained[4 * IMAGE];
     int32_t labels[5];
     read_batch(pictures, false, 5, named, labels);
-    for (int i = 0; i < 5; i++) cr_expect_eq(labels[i], -1);
+    for (int i = 0; i < 5; i++) cr_expect_eq(labels[i], 0, "it is not left out");
     read_batch(classes, true, 4, trained, labels);
     cr_expect_arr_eq(named + IMAGE, trained, sizeof trained, "the same pixels as of the training set");
     dataset_close(pictures);
@@ -80,9 +80,12 @@ Test(pictures, a_folder_without_any_is_refused_and_so_is_one_that_has_no_end)
     make_set(path);
     make_folder("none");
     make_folder("none/below");
-    const char *const none[] = {"picture", "none"}, *const endless[] = {"train"};
+    const char *const none[] = {"picture", "none"}, *const endless[] = {"train"}, *const absent[] = {"absent.jpg"};
     cr_assert_not(dataset_of_pictures(none, 2, &pictures, &err));
     cr_assert(err.kind == ERROR_INPUT && strstr(err.text, "none: holds no JPEGs"), "%s", err.text);
+    err = (struct error){0};
+    cr_assert_not(dataset_of_pictures(absent, 1, &pictures, &err));
+    cr_assert(err.kind == ERROR_INPUT && strstr(err.text, "absent.jpg: cannot be opened"), "%s", err.text);
     err = (struct error){0};
     cr_assert_eq(symlink("..", "train/b/up"), 0);
     cr_assert_not(dataset_of_pictures(endless, 1, &pictures, &err));

@@ -123,6 +123,59 @@ Test(score, a_folder_is_the_pictures_in_it)
     has(run->err, "empty: holds no JPEGs");
 }
 
+/* Row `row` of 64 columns of an array: NaN throughout, or nowhere. */
+static bool is_nan_row(const char *path, long row)
+{
+    float values[64];
+    int unknown = 0;
+    FILE *array = fopen(path, "rb");
+    cr_assert(array && fseek(array, 128 + row * (long)sizeof values, SEEK_SET) == 0);
+    cr_assert_eq(fread(values, sizeof values, 1, array), 1);
+    fclose(array);
+    for (int k = 0; k < 64; k++) unknown += isnan(values[k]) != 0;
+    cr_assert(unknown == 0 || unknown == 64, "%d of 64", unknown);
+    return unknown == 64;
+}
+
+/* One picture that ends too early costs no answer of the others. */
+Test(score, a_picture_that_cannot_be_decoded_is_left_out)
+{
+    make_photos("some", "cat");
+    json_t *whole = answer("classify run some/val --json"), *images = json_object_get(whole, "images");
+    cr_assert_eq(number(whole, "skipped"), 0);
+    cr_assert_eq(system("head -c 300 some/val/bee/1.jpg > cut && mv cut some/val/bee/1.jpg"), 0);
+    const struct cli_run *run = cli_run("classify run some/val --json --batch 4");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    has(run->err, "fathom classify: some/val/bee/1.jpg: cannot be decoded as a JPEG: ");
+    has(run->err, "; it is skipped");
+    json_t *left = json_loads(run->out, 0, NULL);
+    cr_assert_eq(number(left, "skipped"), 1);
+    json_array_remove(images, 5);
+    cr_expect(json_equal(json_object_get(left, "images"), images), "the others' answers are as they were");
+    json_decref(left);
+    json_decref(whole);
+    run = cli_run("classify run some/val --crops 10 --top 1");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    cr_expect_null(strstr(run->out, "bee/1.jpg"));
+    run = cli_run("features run some/val -o f.npy");
+    cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
+    has(run->out, "f.npy: 12 x 64 float32");
+    has(run->err, "some/val/bee/1.jpg: cannot be decoded as a JPEG: ");
+    has(run->err, "; its row is NaN");
+    for (long i = 0; i < 12; i++) cr_expect_eq(is_nan_row("f.npy", i), i == 5, "row %ld", i);
+    const char *const strict[] = {"classify run some/val --strict", "features run some/val -o g.npy --strict"};
+    for (size_t i = 0; i < 2; i++) {
+        run = cli_run(strict[i]);
+        cr_assert_eq(run->code, 2, "%s: %s%s", strict[i], run->out, run->err);
+        has(run->err, "some/val/bee/1.jpg: cannot be decoded as a JPEG: ");
+        cr_expect_str_eq(run->out, "");
+    }
+    cr_expect_neq(access("g.npy", F_OK), 0);
+    run = cli_run("classify run some/val/bee/1.jpg log");
+    cr_assert_eq(run->code, 2, "%s", run->out);
+    has(run->err, "none of the 2 pictures can be decoded; one of them: ");
+}
+
 /* Features, then the classifier's weights: the probabilities of `fathom classify`. */
 Test(score, features_are_what_the_classifier_reads)
 {
