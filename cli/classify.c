@@ -26,11 +26,11 @@ static const char *const classify_manual[] = {
     "    Says for each JPEG, PNG or WebP the most likely classes, with probabilities.\n"
     "    Of a folder its pictures and those of the folders in it are taken, in the\n"
     "    order of names. The middle of a picture is looked at, as in a test.\n"
-    "    CHECKPOINT is a file, or a folder whose newest one is taken. The names of the classes and the images'\n"
-    "    scale are in data.json beside it, which `fathom train --save` writes; of\n"
-    "    older runs --data names the dataset that the net was trained on. Weights of\n"
-    "    others (torchvision's, timm's) for ImageNet have its scale, and their\n"
-    "    classes are numbers.\n"
+    "    CHECKPOINT is a file, or a folder whose newest one is taken. The names of\n"
+    "    the classes and the images' scale are in data.json beside it, which `fathom\n"
+    "    train --save` writes; of older runs --data names the dataset that the net\n"
+    "    was trained on. Weights of others (torchvision's, timm's) for ImageNet have\n"
+    "    its scale, and their classes are numbers.\n"
     "\n"
     "OPTIONS\n"
     "    --top K             so many classes; 5 if not given\n"
@@ -80,8 +80,8 @@ static const char *const features_manual[] = {
     "                        from, without data.json\n"
     "    --part PART         of the dataset: test (if not given) or train\n"
     "    --strict            an image that cannot be decoded is a failure\n"
-    "    -b, --batch N       images at once; if not given as in `fathom help classify`,\n"
-    "                        of a dataset 32\n",
+    "    -b, --batch N       images at once; of a dataset 32 if not given, of pictures\n"
+    "                        as in `fathom help classify`\n",
 
     SCORING_MANUAL("--backend NAME, --loader-threads N, --image-size N"),
 
