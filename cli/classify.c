@@ -80,8 +80,8 @@ static const char *const features_manual[] = {
     "                        from, without data.json\n"
     "    --part PART         of the dataset: test (if not given) or train\n"
     "    --strict            an image that cannot be decoded is a failure\n"
-    "    -b, --batch N       images at once; of a dataset 32 if not given, of pictures\n"
-    "                        as in `fathom help classify`\n",
+    "    -b, --batch N       images at once; of a dataset 32 if not given, and of\n"
+    "                        pictures as in `fathom help classify`\n",
 
     SCORING_MANUAL("--backend NAME, --loader-threads N, --image-size N"),
 
