@@ -145,37 +145,53 @@ Test(place_eject, comes_near_the_bound_of_many)
     }
 }
 
-/* Of an order the lowest offsets, the highest, and what lies below whom agree at every step, at falling capacities too.
- */
+static bool live_together(const struct eject_items *items, uint32_t a, uint32_t b)
+{
+    return items->first[a] < items->last[b] && items->first[b] < items->last[a];
+}
+
+/* The longest paths from the floor and to the ceiling, worked out anew. */
+static void check_offsets(const struct eject_items *items, const struct eject_lane *lane)
+{
+    for (uint32_t k = 0; k < lane->placed; k++) {
+        uint32_t item = lane->order[k];
+        int32_t low = 0, high = lane->capacity;
+        for (uint32_t m = 0; m < lane->placed; m++) {
+            uint32_t other = lane->order[m];
+            if (m == k || !live_together(items, item, other)) continue;
+            if (m < k && lane->low[other] + items->size[other] > low) low = lane->low[other] + items->size[other];
+            if (m > k && lane->high[other] < high) high = lane->high[other];
+            cr_assert((lane->middle[other] < lane->middle[item]) == (m < k));
+        }
+        cr_assert_eq(lane->low[item], low);
+        cr_assert_eq(lane->high[item], high - items->size[item]);
+        cr_assert_leq(low, lane->high[item]);
+    }
+}
+
+/* Of an order the lowest offsets and the highest agree with it at every step, at falling capacities too. */
 Test(place_eject, an_order_is_a_placement_at_every_step)
 {
-    struct fixture fixture;
-    struct eject_items items;
-    struct eject_lane lane;
-    struct error err = {0};
-    begin(&fixture, 80, 40, 60, 3);
-    cr_assert(items_init(&items, &fixture.problem, 64, &err), "%s", err.text);
-    cr_assert(lane_init(&lane, &items, &err), "%s", err.text);
-    int32_t capacity = (int32_t)(fixture.problem.bound / 64 * 5 / 4);
-    lane_begin(&lane, capacity, 3, 0);
-    for (int step = 0; step < 3000; step++) {
-        if (lane_step(&lane)) lane_lower(&lane, --capacity);
-        cr_assert_eq(lane.placed + lane.waiting, items.count);
-        for (uint32_t k = 0; k < lane.placed; k++) {
-            uint32_t a = lane.order[k];
-            cr_assert(lane.low[a] >= 0 && lane.low[a] <= lane.high[a] && lane.high[a] + items.size[a] <= capacity);
-            for (uint32_t m = k + 1; m < lane.placed; m++) {
-                uint32_t b = lane.order[m];
-                if (items.first[a] >= items.last[b] || items.first[b] >= items.last[a]) continue;
-                cr_assert(lane.low[a] + items.size[a] <= lane.low[b] && lane.high[a] + items.size[a] <= lane.high[b]);
-                cr_assert_lt(lane.middle[a], lane.middle[b]);
-            }
+    for (uint32_t instants = 20; instants <= 300; instants += 70) {
+        struct fixture fixture;
+        struct eject_items items;
+        struct eject_lane lane;
+        struct error err = {0};
+        begin(&fixture, 120, instants, 60, 3);
+        cr_assert(items_init(&items, &fixture.problem, 64, &err), "%s", err.text);
+        cr_assert(lane_init(&lane, &items, &err), "%s", err.text);
+        int32_t bound = (int32_t)(fixture.problem.bound / 64), capacity = bound * 5 / 4;
+        lane_begin(&lane, capacity, 3, 0);
+        for (int step = 0; step < 1500; step++) {
+            if (lane_step(&lane) && capacity > bound) lane_lower(&lane, --capacity);
+            cr_assert_eq(lane.placed + lane.waiting, items.count);
+            check_offsets(&items, &lane);
         }
+        cr_assert_lt(capacity, bound * 9 / 8);
+        lane_finish(&lane);
+        items_finish(&items);
+        problem_finish(&fixture.problem);
     }
-    cr_assert_lt(capacity, (int32_t)(fixture.problem.bound / 64 * 9 / 8));
-    lane_finish(&lane);
-    items_finish(&items);
-    problem_finish(&fixture.problem);
 }
 
 Test(place_eject, the_same_seed_finds_the_same)
