@@ -23,7 +23,7 @@
 #define FEW_UNITS    12  /* the same of HARD_BUFFERS */
 #define UNITS_GROWTH 4   /* of that, from one round to the next */
 #define SLOW_GROWTH  3   /* the same beside ejection */
-#define STEPS_GROWTH 6   /* of ejection's steps, which begin with as many or half of them */
+#define STEPS_GROWTH 6   /* of ejection's steps, which begin with as many */
 
 /* How long first fit may try orders before the exact search begins: to the end where that search is of no use, a
  * moment for a few hundred buffers. In buffers placed and not in time, so that the same is found each time. */
@@ -103,8 +103,9 @@ static void finish_turns(struct turns *turns)
     eject_destroy(turns->eject);
 }
 
-/* Rounds of guessed cuts, of the exact search and of ejection in turn. Without another round of the others the search
- * has all that is left. Of a side's nodes all that either is given counts. */
+/* Rounds of guessed cuts, of the exact search and of ejection in turn; of few buffers and of many ejection waits until
+ * there are no more cuts: the former soon fall to the search, the latter to cuts. Without another round of the others
+ * the search has all that is left. Of a side's nodes all that either is given counts. */
 static bool take_turns(const struct problem *problem, const struct place_options *options, uint64_t target,
                        struct placement *best, struct place_result *result, struct error *err)
 {
@@ -114,7 +115,7 @@ static bool take_turns(const struct problem *problem, const struct place_options
                                                      : FEW_UNITS;
     uint64_t charged = 0;
     quota *= 512 + 2 * (uint64_t)problem->count;
-    uint64_t steps = quota / (problem->count < HARD_BUFFERS ? 1 : 2);
+    uint64_t steps = quota;
     bool ok = start_turns(&turns, problem, options, target, err), last = false, limits = options->nodes > 0;
     while (ok && !last && !is_settled(options, result->lower_bound_bytes, best) && !problem_halted(problem)) {
         struct place_options limited = *options;
@@ -131,11 +132,13 @@ static bool take_turns(const struct problem *problem, const struct place_options
         ok = ladder_improve(problem, &limited, best, &result->lower_bound_bytes, &nodes, err);
         result->nodes += nodes;
         charged += limited.nodes;
-        if (ok && !last && turns.eject && !is_settled(options, result->lower_bound_bytes, best))
+        bool early = problem->count >= FEW_BUFFERS && problem->count < HARD_BUFFERS;
+        bool ejects = turns.eject && (early || !cuts_more(turns.cuts));
+        if (ok && !last && ejects && !is_settled(options, result->lower_bound_bytes, best))
             eject_improve(turns.eject, target, steps, best, &result->nodes);
-        uint64_t growth = turns.eject ? SLOW_GROWTH : UNITS_GROWTH;
+        uint64_t growth = ejects ? SLOW_GROWTH : UNITS_GROWTH;
         quota = quota < UINT64_MAX / growth ? growth * quota : UINT64_MAX;
-        steps = steps < UINT64_MAX / STEPS_GROWTH ? STEPS_GROWTH * steps : UINT64_MAX;
+        if (ejects) steps = steps < UINT64_MAX / STEPS_GROWTH ? STEPS_GROWTH * steps : UINT64_MAX;
     }
     finish_turns(&turns);
     return ok;
