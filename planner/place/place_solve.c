@@ -134,8 +134,10 @@ static bool take_turns(const struct problem *problem, const struct place_options
         charged += limited.nodes;
         bool early = problem->count >= FEW_BUFFERS && problem->count < HARD_BUFFERS;
         bool ejects = turns.eject && (early || !cuts_more(turns.cuts));
-        if (ok && !last && ejects && !is_settled(options, result->lower_bound_bytes, best))
+        if (ok && !last && ejects && !is_settled(options, result->lower_bound_bytes, best)) {
             eject_improve(turns.eject, target, steps, best, &result->nodes);
+            problem_report(problem, options, result->lower_bound_bytes, best->arena);
+        }
         uint64_t growth = ejects ? SLOW_GROWTH : UNITS_GROWTH;
         quota = quota < UINT64_MAX / growth ? growth * quota : UINT64_MAX;
         if (ejects) steps = steps < UINT64_MAX / STEPS_GROWTH ? STEPS_GROWTH * steps : UINT64_MAX;

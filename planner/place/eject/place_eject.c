@@ -7,7 +7,6 @@
 
 #include <string.h>
 
-#include "clock.h"
 #include "mem.h"
 #include "place_eject_private.h"
 #include "place_lanes.h"
@@ -39,7 +38,6 @@ struct eject {
     struct eject_items items;
     struct worker *workers;
     uint32_t lanes;
-    uint64_t start_ns;
     int32_t begin, target;
     uint64_t budget;
     _Atomic uint64_t stop;
@@ -93,7 +91,6 @@ struct eject *eject_create(const struct problem *problem, const struct place_opt
     eject->problem = problem;
     eject->options = options;
     eject->lanes = lanes;
-    eject->start_ns = clock_now_ns();
     if (start_workers(eject, err)) return eject;
     eject_destroy(eject);
     return NULL;
@@ -158,14 +155,6 @@ static void keep_found(const struct eject *eject, const struct worker *winner, s
     best->arena = problem_arena(eject->problem, best->offset);
 }
 
-static void report(const struct eject *eject, const struct placement *best)
-{
-    const struct place_options *options = eject->options;
-    if (options->progress)
-        options->progress(options->context, eject->problem->bound, best->arena,
-                          (double)(clock_now_ns() - eject->start_ns) * 1e-9);
-}
-
 void eject_improve(struct eject *eject, uint64_t target, uint64_t steps, struct placement *best, uint64_t *nodes)
 {
     uint64_t quantum = eject->items.quantum, near = target + target / FAR_SHARE;
@@ -180,5 +169,4 @@ void eject_improve(struct eject *eject, uint64_t target, uint64_t steps, struct 
     for (uint32_t i = 0; i < eject->lanes; i++) *nodes += eject->workers[i].steps;
     const struct worker *winner = find_winner(eject);
     if (winner->lowest < INT32_MAX && (uint64_t)winner->lowest * quantum < best->arena) keep_found(eject, winner, best);
-    report(eject, best);
 }

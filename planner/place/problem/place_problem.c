@@ -150,7 +150,7 @@ static void sum_live(struct problem *problem)
 
 bool problem_init(struct problem *problem, const struct place_buffer *buffers, size_t count, struct error *err)
 {
-    *problem = (struct problem){0};
+    *problem = (struct problem){.start_ns = clock_now_ns()};
     TRY(problem_check_buffers(buffers, count, err));
     problem->source = buffers;
     TRY_GOTO(list_buffers(problem, buffers, count, err), fail);
@@ -302,4 +302,10 @@ uint64_t problem_quantum(const struct problem *problem)
         if (problem->fixed[i] != PLACE_UNPLACED) quantum = common_divisor(quantum, problem->fixed[i]);
     }
     return quantum;
+}
+
+void problem_report(const struct problem *problem, const struct place_options *options, uint64_t bound, uint64_t arena)
+{
+    double seconds = (double)(clock_now_ns() - problem->start_ns) * 1e-9;
+    if (options->progress) options->progress(options->context, bound, arena, seconds);
 }

@@ -24,7 +24,8 @@ struct problem {
     uint64_t bound;          /* no arena is smaller */
     uint32_t peak;           /* a section with the largest live sum */
     uint64_t chunk;          /* first fit crosses no multiple of this, and alignment counts from it; 0 = one arena */
-    uint64_t deadline_ns;    /* on clock_now_ns: placers end then with what they have; 0 = none */
+    uint64_t start_ns;       /* on clock_now_ns: when it was translated */
+    uint64_t deadline_ns;    /* likewise: placers end then with what they have; 0 = none */
     const atomic_bool *quit; /* from outside, likewise; may be NULL */
     uint32_t effort;         /* as a side of a cut: descents of the exact search that it has (place_cuts.c); 0 = it is none */
     bool of_hard;            /* a side of a problem of many buffers */
@@ -83,6 +84,9 @@ struct placement {
 
 /* Whether the deadline has passed or someone asked to stop: a placer that has a placement then ends. */
 bool problem_halted(const struct problem *problem);
+
+/* Tells options->progress, where somebody listens, how far a search of the problem has come since its start. */
+void problem_report(const struct problem *problem, const struct place_options *options, uint64_t bound, uint64_t arena);
 
 /* What all offsets of compact placements are multiples of: they are sums of sizes from zero or a fixed offset on, rounded up
  * to alignments. */

@@ -39,7 +39,7 @@ struct ladder {
     struct search_tables tables;
     struct lane *lanes;
     uint32_t lane_count;
-    uint64_t deadline_ns, start_ns;
+    uint64_t deadline_ns;
     uint64_t quantum; /* every sum of sizes is a multiple of it */
     uint64_t step;    /* in quanta: how far below the best the next stage aims */
     enum search_order favourite;
@@ -217,13 +217,6 @@ static bool spent(const struct ladder *ladder)
     return ladder->options->nodes && ladder->charged >= ladder->options->nodes;
 }
 
-static void report(const struct ladder *ladder, const struct placement *best, uint64_t bound)
-{
-    const struct place_options *options = ladder->options;
-    if (options->progress)
-        options->progress(options->context, bound, best->arena, (double)(clock_now_ns() - ladder->start_ns) * 1e-9);
-}
-
 static void set_budget(struct ladder *ladder, uint64_t budget)
 {
     uint64_t most = ladder->options->nodes;
@@ -239,7 +232,7 @@ static bool try_capacity(struct ladder *ladder, uint64_t capacity, uint64_t budg
     set_budget(ladder, budget);
     TRY(run_stage(ladder, capacity, best, verdict, err));
     if (*verdict == SEARCH_IMPOSSIBLE) *bound = capacity - capacity % ladder->quantum + ladder->quantum;
-    report(ladder, best, *bound);
+    problem_report(ladder->problem, ladder->options, *bound, best->arena);
     return true;
 }
 
@@ -335,7 +328,6 @@ bool ladder_improve(const struct problem *problem, const struct place_options *o
     struct ladder ladder = {.problem = problem,
                             .options = options,
                             .lane_count = ladder_lanes(options),
-                            .start_ns = clock_now_ns(),
                             .deadline_ns = problem->deadline_ns,
                             .quantum = problem_quantum(problem),
                             .favourite = SEARCH_ORDERS,
