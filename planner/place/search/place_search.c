@@ -95,22 +95,6 @@ static void undo(struct search *search, struct mark mark)
     }
 }
 
-uint64_t search_fit_from(const struct search *search, uint32_t buffer, uint64_t at)
-{
-    const struct problem *problem = search->problem;
-    uint64_t align = problem->align[buffer], size = problem->size[buffer];
-    if (problem->mixed_align || problem->any_fixed) at = align_up(at, align);
-    if (!problem->any_fixed) return at;
-    const struct search_tables *tables = search->tables;
-    for (size_t i = tables->neighbour_start[buffer]; i < tables->neighbour_start[buffer + 1]; i++) {
-        uint32_t other = tables->neighbours[i];
-        uint64_t low = problem->fixed[other];
-        if (low == PLACE_UNPLACED || low >= at + size) break; /* the fixed ones come first, by rising offset */
-        if (low < at + size && at < low + problem->size[other]) at = align_up(low + problem->size[other], align);
-    }
-    return at;
-}
-
 /* Raises a buffer's lowest offset and marks its sections. */
 static void raise_least(struct search *search, uint32_t buffer, uint64_t at)
 {
