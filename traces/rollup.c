@@ -6,8 +6,6 @@
 
 #include "mem.h"
 
-#define MOST_MARKS 10000
-
 bool trace_follow(const char *path, struct trace_follower **out, struct error *err)
 {
     struct trace_follower *follower = mem_zalloc(MEM_TRACE, 1, sizeof *follower);
@@ -54,21 +52,14 @@ void trace_unfollow(struct trace_follower *follower)
 
 const struct rollup *trace_follow_rollup(const struct trace_follower *follower) { return &follower->rollup; }
 
-static void set_text(char *out, size_t size, const char *text)
-{
-    size_t length = trace_text_length(text, size - 1);
-    memcpy(out, text, length);
-    out[length] = '\0';
-}
-
 static void take_run(struct rollup *rollup, const struct trace_run *run)
 {
     rollup->has_run = true;
-    set_text(rollup->model, sizeof rollup->model, run->model);
-    set_text(rollup->dataset, sizeof rollup->dataset, run->dataset);
-    set_text(rollup->backend, sizeof rollup->backend, run->backend);
-    set_text(rollup->host, sizeof rollup->host, run->host);
-    set_text(rollup->command, sizeof rollup->command, run->command);
+    rollup_set_text(rollup->model, sizeof rollup->model, run->model);
+    rollup_set_text(rollup->dataset, sizeof rollup->dataset, run->dataset);
+    rollup_set_text(rollup->backend, sizeof rollup->backend, run->backend);
+    rollup_set_text(rollup->host, sizeof rollup->host, run->host);
+    rollup_set_text(rollup->command, sizeof rollup->command, run->command);
     rollup->batch = run->batch;
     rollup->device_count = run->devices < ROLLUP_MOST_DEVICES ? run->devices : ROLLUP_MOST_DEVICES;
     rollup->iterations = run->iterations;
@@ -89,29 +80,17 @@ static void take_part(struct rollup *rollup, const struct trace_part *part)
 static void take_device(struct rollup *rollup, const struct trace_device *from)
 {
     struct rollup_device *device = &rollup->devices[from->device];
-    set_text(device->name, sizeof device->name, from->name);
+    rollup_set_text(device->name, sizeof device->name, from->name);
     device->memory_bytes = from->memory_bytes;
     device->planned_bytes = from->planned_bytes;
     device->arena_bytes = from->arena_bytes;
     device->images = from->images;
     device->classes = from->classes;
     for (uint32_t i = 0; i < from->classes; i++) {
-        set_text(device->class_names[i], sizeof device->class_names[i], from->class_names[i]);
+        rollup_set_text(device->class_names[i], sizeof device->class_names[i], from->class_names[i]);
         device->class_bytes[i] = from->class_bytes[i];
     }
     if (from->device >= rollup->device_count) rollup->device_count = from->device + 1;
-}
-
-bool rollup_grow_index(struct rollup_index *index, uint32_t id, struct error *err)
-{
-    void *position = index->position;
-    if (!mem_grow(MEM_TRACE, &position, &index->capacity, (size_t)id + 1, sizeof(uint32_t)))
-        return error_memory(err, ((size_t)id + 1) * sizeof(uint32_t), "a trace's op table");
-    index->position = position;
-    if (id < index->count) return true;
-    memset(index->position + index->count, 0, (id + 1 - index->count) * sizeof(uint32_t));
-    index->count = (size_t)id + 1;
-    return true;
 }
 
 /* A repeated entry renews the names and keeps the times. */
@@ -172,38 +151,6 @@ static void take_gap(struct trace_follower *follower, const struct trace_event *
     if (again && event->begin_ns <= *last) return;
     if (event->begin_ns > *last) *last = event->begin_ns;
     follower->rollup.devices[event->device].gap_ns[event->kind] += event->end_ns - event->begin_ns;
-}
-
-bool rollup_has_mark(const struct rollup *rollup, const struct rollup_mark *mark)
-{
-    for (size_t i = rollup->mark_count; i-- > 0;)
-        if (rollup->marks[i].ns == mark->ns && strcmp(rollup->marks[i].text, mark->text) == 0) return true;
-    return false;
-}
-
-bool rollup_add_mark(struct trace_follower *follower, const struct rollup_mark *mark, struct error *err)
-{
-    struct rollup *rollup = &follower->rollup;
-    if (rollup->mark_count == MOST_MARKS) { /* the older half goes */
-        rollup->mark_count = MOST_MARKS / 2;
-        memmove(rollup->marks, rollup->marks + MOST_MARKS / 2, rollup->mark_count * sizeof *mark);
-    }
-    void *marks = rollup->marks;
-    if (!mem_grow(MEM_TRACE, &marks, &follower->mark_capacity, rollup->mark_count + 1, sizeof *mark))
-        return error_memory(err, (rollup->mark_count + 1) * sizeof *mark, "a trace's marks");
-    rollup->marks = marks;
-    rollup->marks[rollup->mark_count++] = *mark;
-    return true;
-}
-
-struct rollup_mark rollup_make_mark(uint64_t ns, const char *text, size_t length)
-{
-    struct rollup_mark mark = {.ns = ns};
-    char whole[TRACE_TEXT_MOST + 1];
-    memcpy(whole, text, length);
-    whole[length] = '\0';
-    set_text(mark.text, sizeof mark.text, whole);
-    return mark;
 }
 
 static bool take_mark(struct trace_follower *follower, const struct trace_event *event, bool again, struct error *err)

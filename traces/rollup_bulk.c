@@ -1,91 +1,9 @@
 /* Kernels by the thousand into a roll-up. A time touches some 700 bytes of its kernel's entry and as many of its op's,
  * which lie in no cache when a step has thousands: so times wait in one line of memory for each entry, and are counted
  * a dozen at a time. What waits is counted before anybody looks. */
-#include "mem.h"
 #include "rollup_private.h"
 
 #define AHEAD 16 /* kernels whose lines are fetched meanwhile */
-
-static void settle_line(struct rollup_pool *pool, struct rollup_waiting *line, struct rollup_op *times)
-{
-    for (uint32_t i = 0; i < line->count; i++) rollup_count_time(pool, times, line->ns[i]);
-    line->count = 0;
-}
-
-/* False where there is no line: then it is to be counted at once. */
-static bool wait_in(struct rollup_pool *pool, struct rollup_lines *lines, size_t position, struct rollup_op *times,
-                    uint64_t ns)
-{
-    struct rollup_waiting *line = position < lines->count ? &lines->lines[position] : NULL;
-    if (!line || ns > UINT32_MAX) return false;
-    if (line->count == ROLLUP_WAITING) settle_line(pool, line, times);
-    if (!line->listed) lines->listed[lines->listed_count++] = (uint32_t)position;
-    line->listed = true;
-    line->ns[line->count++] = (uint32_t)ns;
-    return true;
-}
-
-void rollup_count_kernel(struct trace_follower *follower, size_t position, uint64_t ns)
-{
-    struct rollup_lines *lines = &follower->kernel_lines;
-    struct rollup_op *times = &follower->rollup.kernels[position].times;
-    if (position < lines->count) settle_line(&follower->pool, &lines->lines[position], times);
-    rollup_count_time(&follower->pool, times, ns);
-}
-
-void rollup_count_op(struct trace_follower *follower, size_t position, uint64_t ns)
-{
-    struct rollup_op *times = &follower->rollup.ops[position];
-    if (wait_in(&follower->pool, &follower->op_lines, position, times, ns)) return;
-    if (position < follower->op_lines.count) settle_line(&follower->pool, &follower->op_lines.lines[position], times);
-    rollup_count_time(&follower->pool, times, ns);
-}
-
-static void settle(struct rollup_lines *lines, struct trace_follower *follower, bool kernels)
-{
-    for (size_t i = 0; i < lines->listed_count; i++) {
-        uint32_t at = lines->listed[i];
-        settle_line(&follower->pool, &lines->lines[at],
-                    kernels ? &follower->rollup.kernels[at].times : &follower->rollup.ops[at]);
-        lines->lines[at].listed = false;
-    }
-    lines->listed_count = 0;
-}
-
-void rollup_settle(struct trace_follower *follower)
-{
-    settle(&follower->kernel_lines, follower, true);
-    settle(&follower->op_lines, follower, false);
-}
-
-void rollup_forget_kernel(struct trace_follower *follower, size_t position)
-{
-    if (position < follower->kernel_lines.count) follower->kernel_lines.lines[position].known = false;
-}
-
-static void finish(struct rollup_lines *lines)
-{
-    mem_free(lines->lines);
-    mem_free(lines->listed);
-}
-
-void rollup_finish_lines(struct trace_follower *follower)
-{
-    finish(&follower->kernel_lines);
-    finish(&follower->op_lines);
-}
-
-/* Where memory is short there are fewer, and times are counted at once. */
-static void grow(struct rollup_lines *lines, size_t count)
-{
-    void *grown = lines->lines, *listed = lines->listed;
-    if (count <= lines->count) return;
-    bool ok = mem_grow(MEM_TRACE, &grown, &lines->capacity, count, sizeof *lines->lines);
-    lines->lines = grown;
-    ok = ok && mem_grow(MEM_TRACE, &listed, &lines->listed_capacity, count, sizeof *lines->listed);
-    lines->listed = listed;
-    while (ok && lines->count < count) lines->lines[lines->count++] = (struct rollup_waiting){.count = 0};
-}
 
 /* What is asked of a kernel each time it passes by, beside its times. */
 static bool know(const struct trace_follower *follower, size_t position, uint32_t stream, struct rollup_waiting *line)
@@ -106,7 +24,7 @@ static bool take_known(struct trace_follower *follower, uint32_t device, uint32_
     struct rollup_waiting *line = &follower->kernel_lines.lines[at - 1];
     uint64_t ns = t->end_ns - t->begin_ns;
     if (line->known ? line->stream != stream : !know(follower, at - 1, stream, line)) return false;
-    if (!wait_in(&follower->pool, &follower->kernel_lines, at - 1, &follower->rollup.kernels[at - 1].times, ns))
+    if (!rollup_wait(&follower->pool, &follower->kernel_lines, at - 1, &follower->rollup.kernels[at - 1].times, ns))
         rollup_count_kernel(follower, at - 1, ns);
     rollup_pass_kernel(follower, device, open, line->op, t->id, ns);
     return true;
@@ -143,8 +61,8 @@ bool rollup_take_kernels(struct trace_follower *follower, uint32_t device, uint3
                          const struct trace_time *times, size_t count, struct error *err)
 {
     struct open_op *open;
-    grow(&follower->kernel_lines, follower->rollup.kernel_count);
-    grow(&follower->op_lines, follower->rollup.op_count);
+    rollup_grow_lines(&follower->kernel_lines, follower->rollup.kernel_count);
+    rollup_grow_lines(&follower->op_lines, follower->rollup.op_count);
     TRY(rollup_find_stream(&follower->open[device], stream, &open, err));
     for (size_t i = 0; i < count; i++) {
         if (i + AHEAD < count) fetch(follower, device, times[i + AHEAD].id);

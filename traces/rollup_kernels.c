@@ -218,52 +218,6 @@ void rollup_forget_order(struct trace_follower *follower)
     }
 }
 
-/* ---- Counters ---- */
-
-static bool grow_counters(struct trace_follower *follower, uint32_t id, struct error *err)
-{
-    struct rollup *rollup = &follower->rollup;
-    void *counters = rollup->counters;
-    size_t wanted = (size_t)id + 1;
-    if (!mem_grow(MEM_TRACE, &counters, &follower->counter_capacity, wanted, sizeof *rollup->counters))
-        return error_memory(err, wanted * sizeof *rollup->counters, "a trace's counters");
-    rollup->counters = counters;
-    while (rollup->counter_count < wanted)
-        rollup->counters[rollup->counter_count++] = (struct rollup_counter){.name = NULL};
-    return true;
-}
-
-bool rollup_take_counter_entry(struct trace_follower *follower, const struct trace_counter *counter, struct error *err)
-{
-    TRY(grow_counters(follower, counter->id, err));
-    if (counter->name[0] == '\0') return true;
-    follower->rollup.counters[counter->id].name = counter->name;
-    follower->rollup.counters[counter->id].unit = counter->unit;
-    return true;
-}
-
-struct rollup_value *rollup_counter_value(struct trace_follower *follower, uint32_t id, bool host, uint32_t device,
-                                          struct error *err)
-{
-    if (!grow_counters(follower, id, err)) return NULL;
-    struct rollup_counter *counter = &follower->rollup.counters[id];
-    return host ? &counter->host : &counter->devices[device];
-}
-
-bool rollup_take_counter(struct trace_follower *follower, const struct trace_event *event, struct error *err)
-{
-    struct rollup_value *value =
-        rollup_counter_value(follower, event->id, event->kind == READING_OF_HOST, event->device, err);
-    if (!value) return false;
-    if (value->count == 0 || event->value < value->least) value->least = event->value;
-    if (value->count == 0 || event->value > value->most) value->most = event->value;
-    value->count++;
-    value->sum += event->value;
-    value->last = event->value;
-    value->last_ns = event->at_ns;
-    return true;
-}
-
 void rollup_finish_kernels(struct trace_follower *follower)
 {
     for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) {

@@ -1,6 +1,8 @@
-/* Inside the trace room: the follower, whose events are taken in by rollup.c and rollup_kernels.c. */
+/* Inside the trace room: the follower, and what the files that take its events in share. */
 #ifndef FATHOM_ROLLUP_PRIVATE_H
 #define FATHOM_ROLLUP_PRIVATE_H
+
+#include <string.h>
 
 #include "output.h"
 #include "rollup.h"
@@ -105,10 +107,19 @@ bool rollup_find_step(struct trace_follower *follower, uint64_t step, struct rol
 /* Halves a table of at least `most` steps. */
 void rollup_thin_steps(struct trace_follower *follower, size_t most);
 
+/* ---- rollup_tables.c ---- */
+
 struct rollup_mark rollup_make_mark(uint64_t ns, const char *text, size_t length);
 bool rollup_has_mark(const struct rollup *rollup, const struct rollup_mark *mark);
 bool rollup_add_mark(struct trace_follower *follower, const struct rollup_mark *mark, struct error *err);
 
+/* As much of a text as there is room for, whole characters alone. */
+static inline void rollup_set_text(char *out, size_t size, const char *text)
+{
+    size_t length = trace_text_length(text, size - 1);
+    memcpy(out, text, length);
+    out[length] = '\0';
+}
 bool rollup_grow_index(struct rollup_index *index, uint32_t id, struct error *err);
 static inline uint32_t rollup_position(const struct rollup_index *index, uint32_t id)
 {
@@ -142,7 +153,23 @@ bool rollup_find_stream(struct open_ops *open, uint32_t stream, struct open_op *
 void rollup_pass_kernel(struct trace_follower *follower, uint32_t device, struct open_op *open, uint32_t op, uint32_t id,
                         uint64_t ns);
 
-/* ---- rollup_bulk.c ---- */
+/* ---- rollup_lines.c ---- */
+
+void rollup_settle_line(struct rollup_pool *pool, struct rollup_waiting *line, struct rollup_op *times);
+/* A time of the entry at a position waits to be counted. False where there is no line: then it is to be counted at once. */
+static inline bool rollup_wait(struct rollup_pool *pool, struct rollup_lines *lines, size_t position, struct rollup_op *times,
+                               uint64_t ns)
+{
+    struct rollup_waiting *line = position < lines->count ? &lines->lines[position] : NULL;
+    if (!line || ns > UINT32_MAX) return false;
+    if (line->count == ROLLUP_WAITING) rollup_settle_line(pool, line, times);
+    if (!line->listed) lines->listed[lines->listed_count++] = (uint32_t)position;
+    line->listed = true;
+    line->ns[line->count++] = (uint32_t)ns;
+    return true;
+}
+/* Lines for `count` entries; where memory is short there are fewer, and times are counted at once. */
+void rollup_grow_lines(struct rollup_lines *lines, size_t count);
 
 /* Counts in the kernel or op at a position of its table, after what waits there. */
 void rollup_count_kernel(struct trace_follower *follower, size_t position, uint64_t ns);
@@ -159,11 +186,15 @@ void rollup_settle(struct trace_follower *follower);
 /* The kernel is told anew. */
 void rollup_forget_kernel(struct trace_follower *follower, size_t position);
 void rollup_finish_lines(struct trace_follower *follower);
+
+/* ---- rollup_bulk.c ---- */
+
 /* As rollup_take_kernel, of many on one stream. */
 bool rollup_take_kernels(struct trace_follower *follower, uint32_t device, uint32_t stream, const struct trace_time *times,
                          size_t count, struct error *err);
 /* Many ops of a device. */
 void rollup_take_ops(struct trace_follower *follower, uint32_t device, const struct trace_time *times, size_t count);
+
 /* The ops whose kernels were the last on their streams end. */
 void rollup_end_kernels(struct trace_follower *follower);
 bool rollup_take_counter_entry(struct trace_follower *follower, const struct trace_counter *counter, struct error *err);
