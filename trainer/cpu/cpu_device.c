@@ -8,7 +8,6 @@
 #include "cpu_peak.h"
 #include "cpu_threads.h"
 #include "mem.h"
-#include "random.h"
 #include "squares.h"
 #include "weights.h"
 
@@ -253,17 +252,6 @@ static bool event_synchronize(struct event *event, uint64_t limit_ns, bool *done
 
 /* ---- Ops ---- */
 
-bool cpu_kernel_workspace(const struct cpu_table *table, const struct op_call *call, uint64_t *bytes, struct error *err)
-{
-    const struct cpu_kernel *kernel = &table->kernels[call->op->kind];
-    *bytes = 0;
-    if (kernel->workspace) return kernel->workspace(call, bytes, err);
-    struct onednn_shape shape = {0};
-    if (kernel->onednn && kernel->onednn(call, &shape)) TRY(onednn_workspace(&shape, bytes, err));
-    *bytes += kernel->before ? kernel->before(call) : 0;
-    return true;
-}
-
 static bool op_workspace(const struct cpu_table *table, const struct graph *graph, const struct op *op,
                          enum op_pass pass, uint64_t *bytes, struct error *err)
 {
@@ -303,13 +291,6 @@ static bool check_tensor(const struct device *device, const struct tensor *tenso
     return check_range(device, "a tensor", offset, tensor->bytes, err);
 }
 
-unsigned cpu_outputs(const struct op_call *call)
-{
-    unsigned outputs = call->pass == PASS_EVALUATE && call->op->kind != OP_SOFTMAX_LOSS ? 1 : call->op->outputs;
-    while (outputs > 0 && !call->out_tensor[outputs - 1]) outputs--;
-    return outputs;
-}
-
 static bool check_call(const struct device *device, const struct op_call *call, uint64_t needed, struct error *err)
 {
     const struct op *op = call->op;
@@ -324,18 +305,6 @@ static bool check_call(const struct device *device, const struct op_call *call, 
             op_kind_name(op->kind), (unsigned long long)needed, (unsigned)device->threads,
             (unsigned long long)call->workspace_bytes);
     return needed == 0 || check_range(device, "a workspace", call->workspace, call->workspace_bytes, err);
-}
-
-bool cpu_find_kernel(struct prepared *p, uint64_t *needed, struct error *err)
-{
-    const struct cpu_kernel *kernel = &p->device->table->kernels[p->call.op->kind];
-    struct onednn_shape shape = {0};
-    if (!kernel->onednn || !kernel->onednn(&p->call, &shape))
-        return cpu_kernel_workspace(p->device->table, &p->call, needed, err);
-    p->onednn = onednn_kernel(p->device->onednn, &shape, err);
-    if (!p->onednn) return false;
-    *needed = onednn_kernel_workspace(p->onednn) + (kernel->before ? kernel->before(&p->call) : 0);
-    return true;
 }
 
 static void op_release(struct prepared *prepared)
@@ -376,76 +345,7 @@ static bool op_launch(struct prepared *prepared, struct stream *stream, struct e
     return prepared->run(prepared, err);
 }
 
-const char *cpu_implementation(const struct prepared *prepared)
-{
-    if (prepared->onednn) return onednn_kernel_name(prepared->onednn);
-    const struct cpu_kernel *kernel = &prepared->device->table->kernels[prepared->call.op->kind];
-    return kernel->own_name ? kernel->own_name(&prepared->call) : "own";
-}
-
-/* ---- What kernels of both tables use ---- */
-
-/* Through 16 bits. */
-static bool reduce_halves(const struct prepared *p, enum dtype dtype, struct error *err)
-{
-    uint64_t count = tensor_elements(p->call.out_tensor[0]);
-    uint16_t *message = op_out(p, 1);
-    narrow_elements(dtype, op_in(p, 0), message, count);
-    if (p->device->group) TRY(group_sum_half(p->device->group, dtype, message, message, count, err));
-    widen_elements(dtype, message, op_out(p, 0), count);
-    return true;
-}
-
-bool cpu_run_all_reduce(const struct prepared *p, struct error *err)
-{
-    uint64_t count = tensor_elements(p->call.out_tensor[0]);
-    const float *in = op_in(p, 0);
-    float *out = op_out(p, 0);
-    if (p->call.out_tensor[1]) return reduce_halves(p, p->call.out_tensor[1]->dtype, err);
-    if (p->device->group) return group_sum_f32(p->device->group, in, out, count, err);
-    if (in != out) memcpy(out, in, count * sizeof *out);
-    return true;
-}
-
-/* Stored weights are permuted alike in the bucket and in its copy. */
-bool cpu_run_weights_copy(const struct prepared *p, struct error *err)
-{
-    (void)err;
-    const struct tensor *copy = p->call.out_tensor[0];
-    narrow_elements(copy->dtype, op_in(p, 0), op_out(p, 0), tensor_elements(copy));
-    return true;
-}
-
-/* Gradients of stored weights are permuted alike in both buckets. */
-bool cpu_run_gradients_widen(const struct prepared *p, struct error *err)
-{
-    (void)err;
-    const struct graph *graph = p->call.graph;
-    const uint8_t *half = op_in(p, 0);
-    float *bucket = op_out(p, 0);
-    for (size_t t = 0; t < graph->tensor_count; t++) {
-        const struct tensor *gradient = &graph->tensors[t];
-        if (gradient->view_of != p->call.op->in[0]) continue;
-        float *to = bucket + gradient->view_offset / sizeof(uint16_t);
-        widen_elements(gradient->dtype, half + gradient->view_offset, to, tensor_elements(gradient));
-    }
-    return true;
-}
-
-uint64_t dropout_stream(const struct device *device, uint32_t op_index)
-{
-    uint64_t when = device->step.number << 24 | device->step.micro_batch;
-    return random_begin(device->step.seed, RANDOM_DROPOUT, when, (uint64_t)device->options.number << 32 | op_index)
-        .stream;
-}
-
-uint32_t dropout_threshold(float drop) { return (uint32_t)((double)drop * 0x1p32); }
-
-uint32_t dropout_op(const struct prepared *p)
-{
-    bool backward = p->call.op->kind == OP_DROPOUT_BWD;
-    return backward ? graph_logical_op(p->call.graph, p->call.op->forward) : p->call.op_index;
-}
+/* ---- Groups, and what a plan is told ---- */
 
 static bool group_join(struct group *group, struct device *device, struct error *err)
 {

@@ -84,7 +84,7 @@ static inline void floats_to_half(const struct conversions *loops, enum dtype dt
 /* Outputs that have a place: when evaluating, only an op's result; the rest is for the backward pass. */
 unsigned cpu_outputs(const struct op_call *call);
 
-/* A kernel's own workspace; the op's oneDNN kernel, if it has one, and the workspace it needs (cpu_device.c). */
+/* A kernel's own workspace; the op's oneDNN kernel, if it has one, and the workspace it needs (cpu_kernels.c). */
 bool cpu_kernel_workspace(const struct cpu_table *table, const struct op_call *call, uint64_t *bytes,
                           struct error *err);
 bool cpu_find_kernel(struct prepared *p, uint64_t *needed, struct error *err);
