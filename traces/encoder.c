@@ -34,8 +34,10 @@ static void finish_device(struct encoder_device *device)
     mem_free(device->block.bytes);
     finish_usual(&device->ops);
     finish_usual(&device->kernels);
-    for (size_t i = 0; i < device->stream_count; i++) mem_free(device->streams[i].block.bytes);
+    for (size_t i = 0; i < device->open_made; i++) mem_free(device->open[i].block.bytes);
+    mem_free(device->open);
     mem_free(device->streams);
+    key_map_finish(&device->by_stream);
 }
 
 void encoder_finish(struct encoder *encoder)
@@ -91,8 +93,11 @@ static void write_block(struct encoder *encoder, enum trace_block_type type, str
 
 static void write_kernel_times(struct encoder *encoder, struct encoder_device *device)
 {
-    for (size_t i = 0; i < device->stream_count; i++)
-        write_block(encoder, TRACE_BLOCK_KERNEL_TIMES, &device->streams[i].block);
+    for (size_t i = 0; i < device->open_count; i++) {
+        write_block(encoder, TRACE_BLOCK_KERNEL_TIMES, &device->open[i].block);
+        device->streams[device->open[i].stream].open = 0;
+    }
+    device->open_count = 0;
 }
 
 static void put_expected(struct trace_out *out, struct trace_expected *expected, uint32_t id)
@@ -188,26 +193,45 @@ static void take_op(struct encoder *encoder, const struct trace_event *event)
 
 /* ---- Kernels ---- */
 
-static struct encoder_stream *find_stream(struct encoder_device *device, uint32_t number)
+static bool find_stream(struct encoder_device *device, uint32_t number, uint32_t *at)
 {
-    for (size_t i = 0; i < device->stream_count; i++)
-        if (device->streams[i].number == number) return &device->streams[i];
     void *streams = device->streams;
-    if (!mem_grow(MEM_TRACE, &streams, &device->stream_capacity, device->stream_count + 1, sizeof *device->streams))
-        return NULL;
+    if (key_map_find(&device->by_stream, number, at)) return true;
+    *at = (uint32_t)device->stream_count;
+    bool grown =
+        mem_grow(MEM_TRACE, &streams, &device->stream_capacity, device->stream_count + 1, sizeof *device->streams);
     device->streams = streams;
-    device->streams[device->stream_count] = (struct encoder_stream){.number = number, .last = TRACE_NO_OP};
-    return &device->streams[device->stream_count++];
+    if (!grown || !key_map_add(&device->by_stream, number, *at)) return false;
+    device->streams[device->stream_count++] = (struct encoder_stream){.number = number, .last = TRACE_NO_OP};
+    return true;
 }
 
-static bool take_kernel(struct encoder *encoder, uint32_t number, struct encoder_stream *stream,
-                        const struct trace_kernel_time *kernel)
+/* The block that a stream's kernels go to; NULL when out of memory. */
+static struct encoder_block *block_of(struct encoder *encoder, struct encoder_device *device, uint32_t at)
 {
-    struct encoder_usual *usual = &encoder->devices[number].kernels;
+    void *open = device->open;
+    if (device->streams[at].open) return &device->open[device->streams[at].open - 1].block;
+    if (device->open_count == ENCODER_MOST_OPEN) write_kernel_times(encoder, device);
+    bool grown = mem_grow(MEM_TRACE, &open, &device->open_capacity, device->open_count + 1, sizeof *device->open);
+    device->open = open;
+    if (!grown) return NULL;
+    struct encoder_open *next = &device->open[device->open_count++];
+    if (device->open_count > device->open_made) device->open[device->open_made++] = (struct encoder_open){.stream = 0};
+    next->stream = at;
+    device->streams[at].open = (uint32_t)device->open_count;
+    return &next->block;
+}
+
+static bool take_kernel(struct encoder *encoder, uint32_t number, uint32_t at, const struct trace_kernel_time *kernel)
+{
+    struct encoder_device *device = &encoder->devices[number];
+    struct encoder_stream *stream = &device->streams[at];
+    struct encoder_usual *usual = &device->kernels;
     if (is_due(usual)) write_kernel_template(encoder, number);
     const uint32_t head[] = {number, stream->number, usual->generation};
-    if (!make_room(encoder, TRACE_BLOCK_KERNEL_TIMES, &stream->block, head, 3, kernel->begin_ns)) return false;
-    put_op(encoder, &stream->block, usual, kernel->id, kernel->begin_ns, kernel->end_ns);
+    struct encoder_block *block = block_of(encoder, device, at);
+    if (!block || !make_room(encoder, TRACE_BLOCK_KERNEL_TIMES, block, head, 3, kernel->begin_ns)) return false;
+    put_op(encoder, block, usual, kernel->id, kernel->begin_ns, kernel->end_ns);
     usual->learned.last = stream->last;
     usual->learned.end_ns = stream->end_ns;
     trace_learn(&usual->learned, kernel->id, kernel->begin_ns, kernel->end_ns);
@@ -219,11 +243,12 @@ static bool take_kernel(struct encoder *encoder, uint32_t number, struct encoder
 static void take_batch(struct encoder *encoder, const struct trace_event *event)
 {
     struct encoder_device *device = &encoder->devices[event->device];
-    struct encoder_stream *stream = NULL;
+    uint32_t at = 0;
     for (uint32_t i = 0; i < event->id; i++) {
         const struct trace_kernel_time *kernel = &event->kernels[i];
-        if (!stream || stream->number != kernel->stream) stream = find_stream(device, kernel->stream);
-        if (encoder->output->limit_reached || !stream || !take_kernel(encoder, event->device, stream, kernel))
+        bool same = at < device->stream_count && device->streams[at].number == kernel->stream;
+        if (encoder->output->limit_reached || (!same && !find_stream(device, kernel->stream, &at)) ||
+            !take_kernel(encoder, event->device, at, kernel))
             encoder->dropped++;
     }
     mem_free(event->kernels);

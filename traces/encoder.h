@@ -4,6 +4,7 @@
 #define FATHOM_ENCODER_H
 
 #include "codec.h"
+#include "key_map.h"
 #include "norm_blocks.h"
 #include "output.h"
 #include "rollup_private.h"
@@ -32,9 +33,17 @@ struct encoder_usual {
 /* Kernels of one stream: they follow one another, whatever runs on other streams. */
 struct encoder_stream {
     uint32_t number;
-    struct encoder_block block;
+    uint32_t open; /* position + 1 of its block among the open ones; 0 = none */
     uint32_t last; /* kernel, for learning */
     uint64_t end_ns;
+};
+
+/* Blocks of kernels that are filled at a time: with more streams than that all are written, so that a trace of any number
+ * of them takes 16 MiB for each device at most. */
+#define ENCODER_MOST_OPEN 256
+struct encoder_open {
+    struct encoder_block block;
+    uint32_t stream; /* position */
 };
 
 struct encoder_device {
@@ -42,6 +51,9 @@ struct encoder_device {
     struct encoder_usual ops, kernels;
     struct encoder_stream *streams;
     size_t stream_count, stream_capacity;
+    struct key_map by_stream; /* positions of streams, by their numbers */
+    struct encoder_open *open; /* the first open_count are in use, the first open_made have been */
+    size_t open_count, open_made, open_capacity;
 };
 
 struct encoder {

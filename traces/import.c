@@ -15,7 +15,7 @@ static bool gather(struct import *import, struct error *err)
     return error_set(err, ERROR_INPUT, "%s: has neither kernels nor ops of PyTorch: nothing to import", import->path);
 }
 
-static void finish(struct import *import)
+void import_finish(struct import *import)
 {
     struct spill *const spills[] = {&import->runs,          &import->launches, &import->cpu_ops, &import->modules,
                                     &import->steps,         &import->hosts,    &import->orphans, &import->by_key,
@@ -24,13 +24,12 @@ static void finish(struct import *import)
     for (size_t i = 0; i < sizeof spills / sizeof spills[0]; i++) spill_finish(spills[i]);
     mem_free(import->shapes.items);
     mem_free(import->ops.items);
-    mem_free(import->threads.items);
+    key_map_finish(&import->threads);
     tables_finish(&import->names);
     tables_finish(&import->shape_keys);
     tables_finish(&import->op_keys);
     tables_finish(&import->tables);
     kernel_ids_destroy(import->kernels);
-    mem_free(import);
 }
 
 bool trace_import(const char *path, const char *out, const volatile sig_atomic_t *stop,
@@ -41,6 +40,7 @@ bool trace_import(const char *path, const char *out, const volatile sig_atomic_t
     *stats = (struct trace_import_stats){0};
     *import = (struct import){.path = path, .out = out, .stop = stop, .stats = stats, .model = NONE};
     bool ok = gather(import, err) && import_write(import, err);
-    finish(import);
+    import_finish(import);
+    mem_free(import);
     return ok;
 }

@@ -10,6 +10,7 @@
 
 #include "import.h"
 #include "kernel_ids.h"
+#include "key_map.h"
 #include "kineto_read.h"
 #include "spill.h"
 #include "tables.h"
@@ -133,8 +134,7 @@ struct import {
     struct tables shape_keys, op_keys; /* texts made of what tells shapes and ops apart; their numbers + 1 are positions */
     IMPORT_LIST(struct import_shape) shapes;
     IMPORT_LIST(struct import_op) ops;
-    IMPORT_LIST(uint64_t) threads; /* hashes of process and thread */
-    uint32_t last_thread;
+    struct key_map threads; /* by a hash of process and thread, numbered as they come */
     uint32_t model; /* a name: of the first module that is in no other; NONE */
     bool gpu;         /* there are events of GPUs */
     bool from_zero;   /* steps are counted from 0 */
@@ -156,5 +156,7 @@ bool import_find_owners(struct import *import, struct error *err);
 bool import_place_itself(struct import *import, const struct import_owner *owner, struct error *err);
 bool import_place_runs(struct import *import, struct error *err);
 bool import_write(struct import *import, struct error *err);
+/* What it holds; not itself. */
+void import_finish(struct import *import);
 
 #endif

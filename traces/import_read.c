@@ -30,15 +30,9 @@ static bool thread_of(struct import *import, const struct kineto_event *event, u
 {
     uint64_t process = hash_bytes(event->process.at, event->process.length, 0);
     uint64_t hash = hash_bytes(event->thread.at, event->thread.length, process);
-    if (import->last_thread < import->threads.count && import->threads.items[import->last_thread] == hash) {
-        *thread = import->last_thread;
-        return true;
-    }
-    for (*thread = 0; *thread < import->threads.count; ++*thread)
-        if (import->threads.items[*thread] == hash) break;
-    if (*thread == import->threads.count) IMPORT_ADD(import->threads, hash, err);
-    import->last_thread = *thread;
-    return true;
+    if (key_map_find(&import->threads, hash, thread)) return true;
+    *thread = (uint32_t)import->threads.count;
+    return key_map_add(&import->threads, hash, *thread) || error_memory(err, sizeof hash, "a trace's threads");
 }
 
 /* ---- GPUs, launches, modules ---- */

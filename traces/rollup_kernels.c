@@ -67,48 +67,54 @@ bool rollup_take_kernel_entry(struct trace_follower *follower, const struct trac
 
 /* ---- Times ---- */
 
-/* The entry of a kernel on a stream; NULL in *found when it is in no table. */
-static bool find_kernel(struct trace_follower *follower, const struct trace_event *event, uint32_t stream,
-                        struct rollup_kernel **found, struct error *err)
+/* A kernel that has entries begins to run on one stream more. */
+static bool add_stream(struct trace_follower *follower, uint32_t first, uint32_t stream, uint32_t *at, struct error *err)
 {
-    struct rollup *rollup = &follower->rollup;
-    uint32_t at = rollup_position(&follower->kernels[event->device], event->id), last = at;
-    *found = NULL;
-    if (at == 0) return true;
-    if (rollup->kernels[at - 1].times.count == 0) rollup->kernels[at - 1].stream = stream;
-    for (; at; at = follower->kernel_next[at - 1]) {
-        last = at;
-        if (rollup->kernels[at - 1].stream != stream) continue;
-        *found = &rollup->kernels[at - 1];
-        return true;
-    }
-    struct rollup_kernel copy = rollup->kernels[last - 1];
+    struct rollup_kernel copy = follower->rollup.kernels[first];
     copy.times = (struct rollup_op){.id = copy.times.id,
                                     .device = copy.times.device,
                                     .layer = copy.times.layer,
                                     .kind = copy.times.kind,
                                     .pass = copy.times.pass};
     copy.stream = stream;
+    *at = (uint32_t)follower->rollup.kernel_count;
     TRY(add_kernel(follower, &copy, err));
-    follower->kernel_next[last - 1] = (uint32_t)rollup->kernel_count;
-    *found = &rollup->kernels[rollup->kernel_count - 1];
+    follower->kernel_next[*at] = follower->kernel_next[first];
+    follower->kernel_next[first] = *at + 1;
+    return key_map_add(&follower->kernel_streams, (uint64_t)first << 32 | stream, *at) ||
+           error_memory(err, sizeof copy, "a trace's kernels");
+}
+
+/* The entry of a kernel on a stream; NULL in *found when it is in no table. */
+static bool find_kernel(struct trace_follower *follower, const struct trace_event *event, uint32_t stream,
+                        struct rollup_kernel **found, struct error *err)
+{
+    struct rollup *rollup = &follower->rollup;
+    uint32_t at = rollup_position(&follower->kernels[event->device], event->id);
+    *found = NULL;
+    if (at-- == 0) return true;
+    if (rollup->kernels[at].times.count == 0) rollup->kernels[at].stream = stream;
+    if (rollup->kernels[at].stream != stream) {
+        uint32_t first = at;
+        if (!key_map_find(&follower->kernel_streams, (uint64_t)first << 32 | stream, &at))
+            TRY(add_stream(follower, first, stream, &at, err));
+    }
+    *found = &rollup->kernels[at];
     return true;
 }
 
 bool rollup_find_stream(struct open_ops *open, uint32_t stream, struct open_op **found, struct error *err)
 {
-    size_t at = 0;
-    while (at < open->count && open->streams[at].stream != stream) at++;
-    if (at < open->count) {
-        *found = &open->streams[at];
-        return true;
-    }
+    uint32_t at = (uint32_t)open->count;
     void *streams = open->streams;
-    if (!mem_grow(MEM_TRACE, &streams, &open->capacity, open->count + 1, sizeof *open->streams))
-        return error_memory(err, (open->count + 1) * sizeof *open->streams, "a trace's streams");
-    open->streams = streams;
-    *found = &open->streams[open->count++];
-    **found = (struct open_op){.stream = stream, .op = TRACE_NO_OWNER};
+    if (!key_map_find(&open->by_stream, stream, &at)) {
+        bool grown = mem_grow(MEM_TRACE, &streams, &open->capacity, open->count + 1, sizeof *open->streams);
+        open->streams = streams;
+        if (!grown || !key_map_add(&open->by_stream, stream, at))
+            return error_memory(err, (open->count + 1) * sizeof *open->streams, "a trace's streams");
+        open->streams[open->count++] = (struct open_op){.op = TRACE_NO_OWNER};
+    }
+    *found = &open->streams[at];
     return true;
 }
 
@@ -223,7 +229,9 @@ void rollup_finish_kernels(struct trace_follower *follower)
     for (size_t i = 0; i < TRACE_MOST_DEVICES; i++) {
         mem_free(follower->kernels[i].position);
         mem_free(follower->open[i].streams);
+        key_map_finish(&follower->open[i].by_stream);
     }
+    key_map_finish(&follower->kernel_streams);
     rollup_finish_lines(follower);
     mem_free(follower->kernel_next);
     mem_free(follower->rollup.kernels);

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "key_map.h"
 #include "output.h"
 #include "rollup.h"
 #include "stream.h"
@@ -23,7 +24,6 @@ struct rollup_order {
 
 /* An op whose kernels pass by on a stream. */
 struct open_op {
-    uint32_t stream;
     uint32_t op;           /* TRACE_OF_RUN, TRACE_NO_OWNER: none */
     uint32_t first_kernel; /* seen again, it begins the op's next run */
     uint64_t ns;
@@ -33,6 +33,7 @@ struct open_op {
 struct open_ops {
     struct open_op *streams;
     size_t count, capacity;
+    struct key_map by_stream; /* positions of streams, by their numbers */
 };
 
 /* Times that wait to be counted: a line of memory for each entry of a table, with what is asked of a kernel each time. */
@@ -71,6 +72,7 @@ struct trace_follower {
     struct rollup_index ops[TRACE_MOST_DEVICES];
     struct rollup_index kernels[TRACE_MOST_DEVICES]; /* of the first entry of each id */
     uint32_t *kernel_next;                           /* position + 1 of the same kernel on another stream; 0 = none */
+    struct key_map kernel_streams;                   /* positions of these others, by the first entry's and the stream */
     struct open_ops open[TRACE_MOST_DEVICES];
     struct rollup_order order[TRACE_MOST_DEVICES]; /* of ops that are reported as such */
     struct rollup_pool pool;

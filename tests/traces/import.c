@@ -1,8 +1,9 @@
 /* What the import of a trace does when memory ends; the rest is tested from outside (tests/cli/kineto.py). */
 #include <criterion/criterion.h>
 
-#include "import.h"
+#include "import_private.h"
 #include "mem.h"
+#include "rollup_private.h"
 #include "trace_samples.h"
 
 static const char text[] =
@@ -138,6 +139,55 @@ Test(trace_import, memory_does_not_grow_with_the_file)
         cr_expect_eq(r->kernels[i].times.count, count / 60);
     }
     cr_expect_eq(found, sum, "%llu ns, not %llu", (unsigned long long)found, (unsigned long long)sum);
+    trace_unfollow(follower);
+}
+
+#define ROWS  60000
+#define LANES 20000
+
+/* Each row is of another thread and another stream than the one before. */
+static void write_lanes(void)
+{
+    FILE *file = fopen(json, "w");
+    cr_assert_not_null(file);
+    for (unsigned i = 0; i < ROWS; i++)
+        fprintf(file,
+                "%c{\"ph\":\"X\",\"cat\":\"cuda_runtime\",\"name\":\"cudaLaunchKernel\",\"pid\":1,\"tid\":%u,\"ts\":%u,"
+                "\"dur\":1,\"args\":{\"correlation\":%u}},\n"
+                "{\"ph\":\"X\",\"cat\":\"kernel\",\"name\":\"k\",\"pid\":0,\"tid\":0,\"ts\":%u.5,\"dur\":1.%u,"
+                "\"args\":{\"correlation\":%u,\"stream\":%u}}",
+                i ? ',' : '[', i % LANES, 4 * i, i + 1, 4 * i + 2, i % LANES % 9, i + 1, i % LANES * 1024);
+    fputs("]", file);
+    cr_assert_eq(fclose(file), 0);
+}
+
+/* Counted, not timed: to find the thread or the stream of an event takes a look or two, however many there are. */
+Test(trace_import, threads_and_streams_by_the_thousand_cost_no_more_each)
+{
+    struct error err = {0};
+    struct trace_import_stats stats = {0};
+    struct import import = {.path = json, .out = path, .stats = &stats, .model = NONE};
+    write_lanes();
+    cr_assert(import_read(&import, &err), "%s", err.text);
+    cr_expect_eq(import.threads.count, LANES);
+    cr_expect_leq(import.threads.looks, 4 * ROWS, "%llu", (unsigned long long)import.threads.looks);
+    import_finish(&import);
+
+    uint64_t before = mem_current_bytes(MEM_TRACE);
+    cr_assert(trace_import(json, path, NULL, &stats, &err), "%s", err.text);
+    cr_expect_eq(stats.kernels, ROWS);
+    cr_expect_leq(mem_peak_bytes(MEM_TRACE) - before, 40u << 20, "%llu bytes", (unsigned long long)mem_peak_bytes(MEM_TRACE));
+    struct trace_follower *follower = sample_follow(path, &err);
+    cr_assert_not_null(follower, "%s", err.text);
+    const struct rollup *r = trace_follow_rollup(follower);
+    cr_expect_eq(r->kernel_count, LANES, "one of each stream");
+    for (size_t i = 0; i < r->kernel_count; i++) {
+        const struct rollup_kernel *k = &r->kernels[i];
+        cr_assert_eq(k->times.count, ROWS / LANES);
+        cr_assert_eq(k->times.total_ns, (ROWS / LANES) * (1000 + k->stream / 1024 % 9 * 100));
+    }
+    const uint64_t looks = follower->open[0].by_stream.looks + follower->kernel_streams.looks;
+    cr_expect_leq(looks, 12 * ROWS, "%llu", (unsigned long long)looks);
     trace_unfollow(follower);
 }
 
