@@ -187,8 +187,28 @@ float chain_program_best_split(const struct program *program, size_t s, size_t t
 bool chain_program_read(const struct program *program, uint32_t limit, struct chain_schedule *schedule,
                         struct error *err);
 
-/* No schedule under the limit takes less: the knapsack of what is kept when the last block's backward begins. */
-double chain_bound_seconds(const struct chain *chain, uint64_t limit);
+/* A way to give up some of what is kept when the last block's backward begins, for time. */
+struct sale {
+    double price;           /* seconds of a quantum */
+    double quanta, seconds; /* with all the cheaper ones */
+};
+
+/* The fractional knapsack of what is kept then, for any limit. */
+struct knapsack {
+    double fastest_seconds; /* with no limit */
+    double quanta;          /* kept then */
+    double gradient;        /* quanta that are there besides */
+    struct sale *sales;     /* the cheapest first */
+    size_t count;
+};
+
+/* The caller ends it with chain_knapsack_finish. ERROR_MEMORY. */
+bool chain_knapsack_make(const struct chain *chain, struct knapsack *knapsack, struct error *err);
+void chain_knapsack_finish(struct knapsack *knapsack);
+/* No schedule under the limit takes less. */
+double chain_knapsack_seconds(const struct knapsack *knapsack, uint64_t limit);
+/* The same of a chain that is asked about once. */
+bool chain_knapsack_bound(const struct chain *chain, uint64_t limit, double *seconds, struct error *err);
 
 /* min(best[i], constant + x[i] + y[i]) over n elements; x and y may be NULL: then left out. */
 void chain_relax(float *restrict best, const float *restrict x, const float *restrict y, float constant, size_t n);

@@ -93,9 +93,13 @@ static bool keep_all(const struct chain *chain, bool fastest, struct chain_sched
         kept.seconds += chain_option_seconds(chain, option);
         kept.steps[kept.count++] = (struct chain_step){CHAIN_BACKWARD, k, own, option->keep};
     }
-    kept.bound_seconds = fastest ? kept.seconds : chain_bound_seconds(chain, kept.peak_quanta);
-    *schedule = kept;
-    return true;
+    kept.bound_seconds = kept.seconds;
+    bool ok = fastest || chain_knapsack_bound(chain, kept.peak_quanta, &kept.bound_seconds, err);
+    if (ok)
+        *schedule = kept;
+    else
+        chain_schedule_finish(&kept);
+    return ok;
 }
 
 bool chain_keep_all(const struct chain *chain, struct chain_schedule *schedule, struct error *err)
@@ -120,6 +124,7 @@ struct chain_table {
     const struct chain *chain;
     struct program fine;     /* only begun: least memory */
     struct program coarse;   /* of larger quanta, filled; as fine when those rows are small enough */
+    struct knapsack bound;   /* of all its schedules */
     bool coarser;            /* the two are not the same */
     uint64_t low, high, all; /* all: in which the fastest way of all fits */
 };
@@ -230,7 +235,9 @@ struct chain_table *chain_table_create(const struct chain *chain, uint64_t low, 
         return NULL;
     }
     *table = (struct chain_table){.chain = chain, .low = low, .high = high, .all = all};
-    if (low >= all || fill_table(table, table_bytes ? table_bytes : CHAIN_TABLE_BYTES, err)) return table;
+    bool ok = low >= all || (chain_knapsack_make(chain, &table->bound, err) &&
+                             fill_table(table, table_bytes ? table_bytes : CHAIN_TABLE_BYTES, err));
+    if (ok) return table;
     chain_table_destroy(table);
     return NULL;
 }
@@ -240,6 +247,7 @@ void chain_table_destroy(struct chain_table *table)
     if (!table) return;
     chain_program_finish(&table->fine);
     chain_program_finish(&table->coarse);
+    chain_knapsack_finish(&table->bound);
     mem_free(table);
 }
 
@@ -264,7 +272,7 @@ static bool read_filled(const struct chain_table *table, uint64_t limit, struct 
     uint32_t scaled = scaled_limit(program, limit);
     if (scaled >= chain_program_least(program)) TRY(chain_program_read(program, scaled, found, err));
     if (table->coarser) TRY(read_fine(table, found, err));
-    double bound = chain_bound_seconds(table->chain, limit);
+    double bound = chain_knapsack_seconds(&table->bound, limit);
     found->optimal = (program->list.scale == 1 && !program->list.grouped) || found->seconds <= bound;
     found->bound_seconds = found->optimal ? found->seconds : bound;
     return true;
@@ -313,7 +321,7 @@ bool chain_solve_least(const struct chain *chain, struct chain_schedule *schedul
     TRY(check_chain(chain, err));
     TRY(begin_whole(&program, chain, chain_least_scale(chain), chain_least_scale(chain), err));
     bool ok = chain_program_read(&program, NO_ROOM, &found, err);
-    if (ok) found.bound_seconds = chain_bound_seconds(chain, whole_least(&program));
+    ok = ok && chain_knapsack_bound(chain, whole_least(&program), &found.bound_seconds, err);
     chain_program_finish(&program);
     if (ok)
         *schedule = found;
