@@ -165,7 +165,6 @@ static bool plan_whole(void *context, uint32_t columns, uint32_t rows, uint32_t 
     c->flags.image_width = columns;
     c->flags.batch = batch;
     c->flags.float_images = true;
-    c->flags.freeze = "all-but-classifier";
     TRY(scoring_plan(s, err));
     *plan = s->plan;
     *backend = c->runs_on;

@@ -74,6 +74,7 @@ bool scoring_data(struct scoring *s, bool tests_alone, struct error *err)
 bool scoring_plan(struct scoring *s, struct error *err)
 {
     struct train_command *c = &s->train;
+    c->flags.freeze = "all-but-classifier"; /* nothing is trained: nothing is kept, no gradient has room */
     s->plan = train_command_plan(c, err);
     if (!s->plan) return false;
     c->part = train_part(s->plan, NULL);
