@@ -42,6 +42,8 @@ static const char *const classify_manual[] = {
     "    --crops 10, --resize S\n"
     "                        as in `fathom help eval`\n"
     "    --data DIR          where names and scale come from\n"
+    "    --dtype T           what activations are held in, as in `fathom help plan`;\n"
+    "                        f32 if not given\n"
     "    -b, --batch N       images at once; as many as there are, up to 16 (of nets\n"
     "                        for less than 96 x 96 up to 128), if not given\n",
 
@@ -394,6 +396,7 @@ static int run_classify(int argc, char **argv, struct error *err)
                                         {"resize", 0, OPTION_COUNT, &s.resize, 1, 1 << 15},
                                         {"json", 0, OPTION_FLAG, &s.json, 0, 0},
                                         {"strict", 0, OPTION_FLAG, &c->strict, 0, 0},
+                                        {"dtype", 0, OPTION_TEXT, &c->flags.dtype, 0, 0},
                                         {"loader-threads", 0, OPTION_COUNT, &c->loader_threads, 1, 256},
                                         {"data", 0, OPTION_TEXT, &c->options.data_path, 0, 0},
                                         SCORING_SPECS(s)};

@@ -45,11 +45,14 @@ static const char *const eval_manual[] = {
     "                        multiple of 32 (of 8 in nets for 32 x 32), at most four\n"
     "                        times the shorter one\n"
     "    --json              one JSON object: model, checkpoint, step, data, images,\n"
-    "                        crops, loss, top1_error, top5_error (of more than five\n"
-    "                        classes), skipped; with --scales scales, plans,\n"
-    "                        planned_bytes in place of crops\n"
+    "                        crops, planned_bytes (of the first device), loss,\n"
+    "                        top1_error, top5_error (of more than five classes),\n"
+    "                        skipped; with --scales scales and plans in place of\n"
+    "                        crops, and planned_bytes of the largest\n"
     "    --strict            an image that cannot be decoded is a failure; else it is\n"
     "                        skipped and named\n"
+    "    --dtype T           what activations are held in, as in `fathom help plan`;\n"
+    "                        f32 if not given\n"
     "    -b, --batch N       images at once; 32 if not given\n",
 
     SCORING_MANUAL("--backend NAME, --loader-threads N, --image-size N"),
@@ -118,7 +121,9 @@ static bool eval_crops(struct scoring *s, const char *data, struct error *err)
     TRY(scoring_plan(s, err) && train_check_dataset(s->plan, &c->options, c->options.dataset, err));
     stop_catch();
     TRY(score_dataset(s->plan, c->runs_on, &c->options, &score, err));
-    if (s->json) return print_score_json(s, data, json_pack("{s:i}", "crops", ten ? (int)s->crops : 1), &score, err);
+    json_int_t planned = (json_int_t)s->plan->devices[0].peak_bytes;
+    json_t *how = s->json ? json_pack("{s:i, s:I}", "crops", ten ? (int)s->crops : 1, "planned_bytes", planned) : NULL;
+    if (s->json) return print_score_json(s, data, how, &score, err);
     print_score(s, data, ten ? ", ten crops of each" : "", &score);
     return true;
 }
@@ -253,6 +258,7 @@ static int run_eval(int argc, char **argv, struct error *err)
                                         {"json", 0, OPTION_FLAG, &s.json, 0, 0},
                                         {"strict", 0, OPTION_FLAG, &c->strict, 0, 0},
                                         SCORING_SPECS(s),
+                                        {"dtype", 0, OPTION_TEXT, &c->flags.dtype, 0, 0},
                                         {"loader-threads", 0, OPTION_COUNT, &c->loader_threads, 1, 256}};
     const char *words[2];
     size_t count;

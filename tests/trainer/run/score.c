@@ -31,6 +31,29 @@ Test(score, a_checkpoint_has_the_error_that_its_run_had)
     json_decref(found);
 }
 
+/* Training at this batch takes 167 MiB. */
+Test(score, what_training_keeps_has_no_room_in_an_evaluation)
+{
+    json_t *found = answer("eval run photos --json --batch 128");
+    cr_assert_lt(number(found, "planned_bytes"), 70 << 20);
+    cr_assert_gt(number(found, "planned_bytes"), 16 << 20, "two tensors of the first stage");
+    json_decref(found);
+}
+
+Test(score, activations_in_16_bits_answer_nearly_the_same)
+{
+    json_t *exact = answer("eval run photos --json"), *half = answer("eval run photos --json --dtype bf16");
+    double loss = number(exact, "loss");
+    cr_assert_float_eq(number(half, "loss"), loss, 0.03 * loss);
+    cr_assert_neq(number(half, "loss"), loss);
+    json_decref(exact);
+    json_decref(half);
+    has(cli_run("classify run photos/val/ant/0.jpg --dtype bf16 --top 1")->out, "ant/0.jpg");
+    const struct cli_run *run = cli_run("classify run photos/val/ant/0.jpg --dtype f64");
+    cr_assert_eq(run->code, 2);
+    has(run->err, "--dtype");
+}
+
 Test(score, other_images_of_the_same_classes_will_do)
 {
     make_photos("others", "cat");
