@@ -1,4 +1,5 @@
 /* Copies beside the computing: hidden where the link is fast enough, and never shorter than the link allows. */
+#include "all_reduce.h"
 #include "keep.h"
 #include "offload_kit.h"
 #include "plan_request.h"
@@ -83,6 +84,25 @@ Test(timeline, the_rate_of_an_unknown_link_is_a_slot_s)
     plan_destroy(plan);
 }
 
+Test(timeline, a_copy_takes_no_less_than_a_start)
+{
+    struct plan_tensor places[] = {{.bytes = 8}, {.bytes = 8, .host = true}};
+    struct plan_op offload = {.pass = PASS_OFFLOAD, .stream = STREAM_TO_HOST, .workspace = NO_TENSOR};
+    for (size_t i = 0; i < OP_MOST_INPUTS; i++) offload.in[i] = i == 0 ? 0 : NO_TENSOR;
+    for (size_t i = 0; i < OP_MOST_OUTPUTS; i++) offload.out[i] = i == 0 ? 1 : NO_TENSOR;
+    struct plan_program program = {&offload, 1, 1, places, 2};
+    struct cost_speed speed = {.launch_seconds = 5e-6};
+    struct timeline_request request = {.program = &program, .speed = &speed, .host_bandwidth = 1e9};
+    struct timeline times;
+    struct error err = {0};
+    cr_assert(timeline_make(&request, &times, &err), "%s", err.text);
+    cr_expect_float_eq(times.body, 5e-6, 1e-12);
+    places[0].bytes = 1000000;
+    cr_assert(timeline_make(&request, &times, &err), "%s", err.text);
+    cr_expect_float_eq(times.body, 1e-3, 1e-12);
+    cr_expect_float_eq(times.stalled, 1e-3, 1e-12);
+}
+
 /* Of two devices, as GPUs and as virtual ones, over a link that takes a while. */
 Test(timeline, sums_are_beside_the_computing_on_gpus_alone)
 {
@@ -102,6 +122,13 @@ Test(timeline, sums_are_beside_the_computing_on_gpus_alone)
     cr_assert(timeline_make(&request, &inside, &err), "%s", err.text);
     cr_expect_eq(beside.summing, 0);
     cr_expect_gt(inside.summing, (double)plan->variants[0].graph->parameter_elements * sizeof(float) / 1e9);
+    double messages = 0; /* of f32, which is not converted before and after */
+    for (size_t i = 0; i < request.program->op_count; i++) {
+        const struct op *op = &request.graph->ops[request.program->ops[i].op];
+        if (op->kind != OP_ALL_REDUCE) continue;
+        messages += all_reduce_seconds(&machine, 2, request.graph->tensors[op->in[0]].bytes, NULL);
+    }
+    cr_expect_float_eq(inside.summing, messages, 1e-9);
     cr_expect_float_eq(inside.body + inside.rest, beside.body + beside.rest + inside.summing, 1e-9);
     plan_destroy(plan);
 }

@@ -41,3 +41,23 @@ Test(occupancy, views_and_host_memory_take_nothing)
     places[1].host = true;
     check_curve((const uint64_t[4]){1024, 768, 768, 768});
 }
+
+Test(occupancy, a_tensor_holds_its_bytes_to_its_last_op_unless_that_gives_them_away)
+{
+    static const bool held[4][4] = {/* by op */
+                                    {true, false, false, false},
+                                    {true, true, true, false},
+                                    {false, true, true, true},
+                                    {false, false, false, true}};
+    for (uint32_t t = 0; t < 4; t++)
+        for (uint32_t op = 0; op < 4; op++)
+            cr_expect_eq(occupancy_holds(&graph, &program, t, op), held[t][op], "tensor %u at op %u", t, op);
+}
+
+/* A copy in host memory may have the number of the offset that it is copied from. */
+Test(occupancy, what_lies_in_host_memory_takes_no_bytes_over)
+{
+    places[2].host = true;
+    cr_expect(occupancy_holds(&graph, &program, 0, 1));
+    check_curve((const uint64_t[4]){1024 + 256, 1024 + 256, 256, 256});
+}
