@@ -59,6 +59,26 @@ Test(timeline, without_copies_the_ops_follow_each_other)
     plan_destroy(plan);
 }
 
+Test(timeline, what_runs_again_and_what_updates_is_told)
+{
+    struct plan *plan =
+        kit_make(.model = "resnet-110", .batch = 128, .gpus = "titan-x", .recompute = RECOMPUTE_ELEMENTWISE);
+    struct cost_speed speed = cost_speed_of(&plan->devices[0].spec, plan->dtype, NULL);
+    struct timeline times = time_plan(plan, 1);
+    const struct plan_variant *variant = &plan->variants[0];
+    double again = 0, updates = 0;
+    for (size_t i = 0; i < variant->train.op_count; i++) {
+        const struct plan_op *op = &variant->train.ops[i];
+        double seconds = cost_op_seconds(&speed, variant->graph, &variant->graph->ops[op->op]);
+        if (plan_op_repeats(op)) again += seconds;
+        if (op->pass == PASS_UPDATE) updates += seconds;
+    }
+    cr_assert(again > 0 && updates > 0);
+    cr_expect_float_eq(times.recompute, again, again * 1e-9);
+    cr_expect_float_eq(times.update, updates, updates * 1e-9);
+    plan_destroy(plan);
+}
+
 Test(timeline, a_fast_link_hides_all_copies_and_a_slow_one_bounds_the_step)
 {
     struct plan *kept = make(false), *plan = make(true);
@@ -103,10 +123,23 @@ Test(timeline, a_copy_takes_no_less_than_a_start)
     cr_expect_float_eq(times.stalled, 1e-3, 1e-12);
 }
 
+/* Of f32, which is not converted before and after. */
+static double sum_messages(const struct timeline_request *request)
+{
+    double seconds = 0;
+    for (size_t i = 0; i < request->program->op_count; i++) {
+        const struct op *op = &request->graph->ops[request->program->ops[i].op];
+        if (op->kind != OP_ALL_REDUCE) continue;
+        seconds += all_reduce_seconds(request->machine, request->ranks, request->graph->tensors[op->in[0]].bytes, NULL);
+    }
+    return seconds;
+}
+
 /* Of two devices, as GPUs and as virtual ones, over a link that takes a while. */
 Test(timeline, sums_are_beside_the_computing_on_gpus_alone)
 {
-    struct plan *plan = kit_make(.model = "resnet-110", .batch = 128, .gpus = "2xtitan-x", .recompute = RECOMPUTE_NONE);
+    struct plan *plan = kit_make(.model = "resnet-110", .batch = 128, .gpus = "2xtitan-x", .bucket_bytes = 1 << 20,
+                                 .recompute = RECOMPUTE_NONE);
     struct cost_speed speed = cost_speed_of(&plan->devices[0].spec, plan->dtype, NULL);
     struct device_spec devices[] = {plan->devices[0].spec, plan->devices[1].spec};
     struct machine machine = {.devices = devices, .device_count = 2, .node_devices = 2, .link_bandwidth = 1e9};
@@ -115,19 +148,18 @@ Test(timeline, sums_are_beside_the_computing_on_gpus_alone)
                                        .speed = &speed,
                                        .machine = &machine,
                                        .ranks = 2};
-    struct timeline beside, inside;
+    struct timeline beside, inside, slow;
     struct error err = {0};
     cr_assert(timeline_make(&request, &beside, &err), "%s", err.text);
+    machine.link_bandwidth = 1e6;
+    cr_assert(timeline_make(&request, &slow, &err), "%s", err.text);
+    cr_expect_geq(slow.messages, sum_messages(&request), "one after the other");
+    machine.link_bandwidth = 1e9;
     devices[0].kind = devices[1].kind = DEVICE_CPU;
     cr_assert(timeline_make(&request, &inside, &err), "%s", err.text);
     cr_expect_eq(beside.summing, 0);
     cr_expect_gt(inside.summing, (double)plan->variants[0].graph->parameter_elements * sizeof(float) / 1e9);
-    double messages = 0; /* of f32, which is not converted before and after */
-    for (size_t i = 0; i < request.program->op_count; i++) {
-        const struct op *op = &request.graph->ops[request.program->ops[i].op];
-        if (op->kind != OP_ALL_REDUCE) continue;
-        messages += all_reduce_seconds(&machine, 2, request.graph->tensors[op->in[0]].bytes, NULL);
-    }
+    double messages = sum_messages(&request);
     cr_expect_float_eq(inside.summing, messages, 1e-9);
     cr_expect_float_eq(inside.body + inside.rest, beside.body + beside.rest + inside.summing, 1e-9);
     plan_destroy(plan);

@@ -71,6 +71,59 @@ Test(place_judge, agrees_with_every_pair_compared_by_hand)
     cr_assert(sound > 1000 && unsound > 1000);
 }
 
+/* What a buffer takes: its size rounded up to its alignment, a name's to the alignment that all names of its storage
+ * have. */
+static uint64_t taken_by_hand(const struct place_buffer *buffers, size_t count, size_t of)
+{
+    uint64_t align = 1;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t common = align;
+        if (i != of && (buffers[of].alias == 0 || buffers[i].alias != buffers[of].alias)) continue;
+        while (buffers[i].align > 1 && common % buffers[i].align != 0) common += align;
+        align = common;
+    }
+    return (buffers[of].size + align - 1) / align * align;
+}
+
+/* Few buffers of any sizes and alignments, anywhere. */
+Test(place_judge, sizes_count_as_rounded_up_to_alignments)
+{
+    static const uint64_t aligns[] = {0, 1, 2, 3, 4, 6};
+    size_t sound = 0, unsound = 0;
+    for (uint32_t seed = 0; seed < 4000; seed++) {
+        struct random random = random_begin(seed, RANDOM_SEARCH, 9, 7);
+        struct place_buffer buffers[4], rounded[4];
+        size_t count = 2 + random_below(&random, 3);
+        uint64_t most = 0, arena, fixed_end;
+        struct error err = {0};
+        for (size_t i = 0; i < count; i++) {
+            uint64_t lower = random_below(&random, 6), align = aligns[random_below(&random, 6)];
+            buffers[i] = (struct place_buffer){.lower = lower,
+                                               .upper = lower + 1 + random_below(&random, 4),
+                                               .size = random_below(&random, 12),
+                                               .align = align,
+                                               .offset = 12 * random_below(&random, 4),
+                                               .fixed = PLACE_UNPLACED,
+                                               .alias = random_below(&random, 3)};
+            if (random_below(&random, 2)) buffers[i].offset += random_below(&random, 6) * (align > 1 ? align : 1);
+            for (size_t j = 0; j < i; j++)
+                if (buffers[i].alias > 0 && buffers[j].alias == buffers[i].alias) buffers[i].offset = buffers[j].offset;
+        }
+        for (size_t i = 0; i < count; i++) {
+            rounded[i] = buffers[i];
+            rounded[i].size = taken_by_hand(buffers, count, i);
+            if (rounded[i].size > 0 && rounded[i].offset + rounded[i].size > most)
+                most = rounded[i].offset + rounded[i].size;
+        }
+        bool is = sound_by_hand(rounded, count), says = place_check_arena(buffers, count, &arena, &fixed_end, &err);
+        cr_assert_eq(says, is, "seed %" PRIu32 ": %s", seed, err.text);
+        if (is) cr_assert_eq(arena, most, "seed %" PRIu32, seed);
+        sound += is;
+        unsound += !is;
+    }
+    cr_assert(sound > 1000 && unsound > 1000, "%zu sound, %zu not", sound, unsound);
+}
+
 Test(place_judge, the_live_sum_is_that_of_every_instant)
 {
     for (uint32_t seed = 0; seed < 1000; seed++) {
