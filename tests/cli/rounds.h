@@ -3,12 +3,12 @@
 #ifndef FATHOM_ROUNDS_H
 #define FATHOM_ROUNDS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 
-static inline uint64_t rounds(uint64_t all)
-{
-    return getenv("FATHOM_TEST_FEW") ? (all + 3) / 4 : all;
-}
+static inline bool few_rounds(void) { return getenv("FATHOM_TEST_FEW") != NULL; }
+
+static inline uint64_t rounds(uint64_t all) { return few_rounds() ? (all + 3) / 4 : all; }
 
 #endif

@@ -10,6 +10,7 @@
 #include "place_check.h"
 #include "place_csv.h"
 #include "place_kit.h"
+#include "rounds.h"
 
 static bool read_set(struct place_table *table, const char *name)
 {
@@ -63,7 +64,7 @@ Test(place_golden, the_same_seed_and_threads_give_the_same_offsets)
     if (!read_set(&first, "F")) cr_skip_test("the placement data are not here");
     cr_assert(read_set(&again, "F"));
     for (uint32_t threads = 1; threads <= 3; threads += 2) {
-        for (uint64_t seed = 0; seed < 4; seed++) {
+        for (uint64_t seed = 0; seed < rounds(4); seed++) {
             struct place_options options = {.seconds = 200, .threads = threads, .seed = seed};
             struct place_result a = place_kit_solve(first.buffers, first.count, &options),
                                 b = place_kit_solve(again.buffers, again.count, &options);

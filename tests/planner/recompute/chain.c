@@ -6,6 +6,7 @@
 #include "chain_blocks.h"
 #include "mem.h"
 #include "random.h"
+#include "rounds.h"
 #include "sanitizers.h"
 
 #define MOST_BLOCKS 1500
@@ -65,7 +66,8 @@ Test(recompute_chain, more_memory_never_takes_longer)
     double before = INFINITY;
     bool optimal;
     cr_expect(isinf(solve(&chain, least - 1, 0, &optimal)));
-    for (uint64_t limit = least; limit < 2700; limit += 1 + limit / 40) {
+    for (uint64_t limit = least, part = few_rounds() ? 15 : 40; limit <= 2700; limit += 1 + limit / part) {
+        if (limit + limit / part >= 2700) limit = 2700;
         double seconds = solve(&chain, limit, 0, &optimal);
         cr_expect(optimal);
         cr_expect_leq(seconds, before * (1 + 1e-6), "limit %lu", (unsigned long)limit);
@@ -149,7 +151,7 @@ static void expect_monotone(const struct chain *chain, uint64_t table_bytes, uin
 {
     uint64_t least = chain_least_limit(chain);
     double before = INFINITY;
-    for (uint64_t limit = least; limit < most; limit += 1 + limit / part) {
+    for (uint64_t limit = least; limit < most; limit += 1 + limit / rounds(part)) {
         struct chain_schedule schedule;
         struct error err = {0};
         double seconds;

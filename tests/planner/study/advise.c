@@ -6,6 +6,7 @@
 #include "invertible.h"
 #include "mem.h"
 #include "planner_kit.h"
+#include "rounds.h"
 
 static struct machine machine;
 
@@ -132,7 +133,7 @@ Test(changes, survive_failing_allocations, .fini = finish)
     struct plan *plan = kit_plan(&request);
     uint64_t plan_bytes = mem_current_bytes(MEM_PLAN), graph = mem_current_bytes(MEM_GRAPH);
     uint64_t n = 1;
-    for (bool fired = true; fired; n += n < 100 ? 7 : 499) {
+    for (bool fired = true; fired; n += n < 100 ? 7 : few_rounds() ? 1997 : 499) {
         struct change changes[CHANGES_MOST];
         size_t count = 77;
         struct error err = {0};
@@ -370,7 +371,7 @@ Test(advise, of_a_budget_survives_failing_allocations, .fini = finish)
     uint64_t plan_bytes = mem_current_bytes(MEM_PLAN), graph = mem_current_bytes(MEM_GRAPH), n = 1;
     request.recompute = RECOMPUTE_BUDGET;
     request.recompute_budget_bytes = 2 << 20;
-    for (bool fired = true; fired; n += n < 100 ? 7 : 499) {
+    for (bool fired = true; fired; n += n < 100 ? 7 : few_rounds() ? 1997 : 499) {
         struct advice advice[ADVICE_KINDS];
         size_t count = 77;
         struct error err = {0};
@@ -459,7 +460,7 @@ Test(advise, says_nothing_of_statistics_that_are_of_groups, .fini = finish)
 Test(advise, finds_the_fewest_devices_that_can_be_cut)
 {
     size_t far = 0;
-    for (uint64_t mib = 640; mib <= 1000; mib += 60) {
+    for (uint64_t mib = 640; mib <= 1000; mib += few_rounds() ? 180 : 60) {
         struct plan_request request = kit_request("resnet-110", "titan-x", 960, &machine);
         struct device_spec devices[240];
         struct machine more = machine;

@@ -1,12 +1,13 @@
 /* The strongest test of a memory plan: losses and weights do not depend on it by a single bit. */
 #include <criterion/criterion.h>
 
+#include "rounds.h"
 #include "sharing.h"
 #include "train_help.h"
 
 TestSuite(bitwise, .init = run_make_data, .fini = run_remove_data);
 
-#define STEPS 10
+#define STEPS ((int)rounds(10))
 
 static void go(struct small_run *run, const char *save)
 {
