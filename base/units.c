@@ -38,18 +38,31 @@ static uint64_t byte_factor(const char *suffix)
     return 0;
 }
 
+/* Of digits alone, "4096" of "4096 KiB", the number itself: a double holds 53 bits of it. */
+static bool read_whole(const char *text, const char *end, uint64_t *value)
+{
+    char *whole_end;
+    errno = 0;
+    *value = strtoull(text, &whole_end, 10);
+    return whole_end == end && errno == 0;
+}
+
 bool units_parse_bytes(const char *text, const char *what, uint64_t *bytes, struct error *err)
 {
     char *end;
-    errno = 0;
     double value = strtod(text, &end);
-    uint64_t factor = end == text ? 0 : byte_factor(end);
+    uint64_t factor = end == text ? 0 : byte_factor(end), whole;
     double scaled = value * (double)factor;
-    bool plain = isdigit((unsigned char)text[0]) || text[0] == '.';
-    if (!plain || factor == 0 || !isfinite(scaled) || scaled > 9.0e18)
+    bool hexadecimal = text[0] == '0' && ascii_lower(text[1]) == 'x';
+    bool plain = (isdigit((unsigned char)text[0]) || text[0] == '.') && !hexadecimal;
+    if (!plain || factor == 0 || isnan(scaled))
         return error_set(err, ERROR_INPUT, "%s: '%s' is not a size; write one like 12GiB, 512MiB or 1048576", what,
                          text);
-    *bytes = (uint64_t)(scaled + 0.5);
+    bool exact = read_whole(text, end, &whole) && !__builtin_mul_overflow(whole, factor, &whole);
+    if (exact ? whole > UNITS_MOST_BYTES : scaled > 9.0e18)
+        return error_set(err, ERROR_INPUT, "%s: '%s' is more than %" PRIu64 " bytes, the most that can be said", what,
+                         text, UNITS_MOST_BYTES);
+    *bytes = exact ? whole : (uint64_t)(scaled + 0.5);
     return true;
 }
 

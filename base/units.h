@@ -10,8 +10,9 @@
 
 #define UNITS_TEXT 32
 
-/* Reads "12GiB", "12GB" (10^9), "512MiB", "4096", "1.5GiB"; the whole text must be used. `what` names the flag or field
- * in the error's sentence. */
+#define UNITS_MOST_BYTES ((uint64_t)INT64_MAX)
+/* Reads "12GiB", "12GB" (10^9), "512MiB", "4096", "1.5GiB", whole numbers exactly; the whole text must be used. `what` names
+ * the flag or field in the error's sentence. */
 bool units_parse_bytes(const char *text, const char *what, uint64_t *bytes, struct error *err);
 /* Reads a whole number in [least, most]. */
 bool units_parse_count(const char *text, const char *what, uint64_t least, uint64_t most, uint64_t *value,

@@ -68,7 +68,6 @@ bool rollup_take_past(struct trace_follower *follower, const struct trace_past *
 /* ---- Out of a roll-up ---- */
 
 #define MOST_PAST_MARKS 1000
-#define PAST_HEAD       (2 * TRACE_VARINT_MOST)
 
 /* Blocks being written; without an output they are only counted. */
 struct past_writer {

@@ -11,7 +11,10 @@ Test(units, reads_sizes)
                 {"12GB", 12000000000ull},
                 {"1.5GiB", 3ull << 29},
                 {"4096", 4096},
-                {"512 MiB", 512ull << 20}};
+                {"512 MiB", 512ull << 20},
+                {"9007199254740993", 9007199254740993}, /* no double is that */
+                {"9007199254740993 B", 9007199254740993},
+                {"9223372036854775807", INT64_MAX}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct error err = {0};
         uint64_t bytes = 0;
@@ -22,7 +25,8 @@ Test(units, reads_sizes)
 
 Test(units, refuses_what_is_not_a_size)
 {
-    const char *const texts[] = {"", "GiB", "-1GiB", "12GiBs", "1e30GiB", "nan", "12 12"};
+    const char *const texts[] = {"", "GiB", "-1GiB", "12GiBs", "1e30GiB", "nan", "12 12", "0x10", "0X1pGiB",
+                                 "9223372036854775808", "99999999999GiB", "99999999999999999999", "1e400"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         struct error err = {0};
         uint64_t bytes = 77;
