@@ -182,7 +182,8 @@ static const char *format_text(enum data_format format)
     return names[format];
 }
 
-static void print_info(const char *path, const struct dataset *dataset)
+/* `faults` is NULL when the images were not checked. */
+static void print_info(const char *path, const struct dataset *dataset, const uint64_t *faults)
 {
     const struct dataset_info *info = dataset_info(dataset);
     char text[2][UNITS_TEXT];
@@ -196,6 +197,10 @@ static void print_info(const char *path, const struct dataset *dataset)
     if (info->divided)
         printf("             (no train/ and test/: every tenth of a class is for tests, of fewer than %u none)\n",
                DATA_TEST_LEAST);
+    if (faults && *faults == 0)
+        printf("  checked    every image can be decoded\n");
+    else if (faults)
+        printf("  checked    %s cannot be decoded\n", units_format_count(*faults, text[0]));
     printf("  mean       %.4f %.4f %.4f   (R G B of the training set as 0..1)\n", (double)info->mean[0],
            (double)info->mean[1], (double)info->mean[2]);
     printf("  deviation  %.4f %.4f %.4f\n", (double)info->deviation[0], (double)info->deviation[1],
@@ -257,7 +262,7 @@ static bool show_dataset(const char *path, struct dataset *dataset, bool json, b
     if (json)
         TRY(print_json(path, dataset, check ? &faults : NULL, err));
     else
-        print_info(path, dataset);
+        print_info(path, dataset, check ? &faults : NULL);
     if (faults == 0) return true;
     return error_set(err, ERROR_INPUT, "%s: %" PRIu64 " of its images cannot be decoded; they are named above", path,
                      faults);

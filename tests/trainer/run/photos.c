@@ -135,8 +135,9 @@ Test(photos, classes_too_small_for_tests_are_told)
     cr_assert_eq(run->code, 0, "%s%s", run->out, run->err);
     expect_words(run->out, "none of its 15 pictures is for tests, as each class has fewer than 6");
     cr_expect_null(strstr(run->out, "test loss"));
-    run = train("data info %s/train");
+    run = train("data info %s/train --check");
     has(run->out, "of fewer than 6 none)");
+    has(run->out, "every image can be decoded");
 }
 
 Test(photos, the_number_of_classes_may_be_said)
