@@ -8,6 +8,7 @@
 #include "conv_pieces.h"
 #include "conv_tiles.h"
 #include "conv_tiles_cut.h"
+#include "onednn_isa.h"
 #include "parallel.h"
 
 #define ALIGN 64u
@@ -51,9 +52,16 @@ static struct scratch scratch_of(const struct op_call *call)
     return s;
 }
 
+bool cpu_conv_reads_half(const struct op_call *call)
+{
+    bool halves = call->in_tensor[0]->dtype == DTYPE_BF16 && call->out_tensor[0]->dtype == DTYPE_BF16;
+    return halves && call->in_tensor[1]->dtype == DTYPE_F32 && call->op->attr.conv.fused == 0 && onednn_multiplies_bf16();
+}
+
 uint64_t cpu_conv_before(const struct op_call *call)
 {
     struct onednn_shape shape = {0};
+    if (cpu_conv_reads_half(call)) return 0;
     if (conv_tiles_suit(call)) return conv_tiles_bytes(call);
     cpu_fast_table.kernels[call->op->kind].onednn(call, &shape);
     if (conv_is_cut(&shape)) return conv_pieces_before(call, &shape);

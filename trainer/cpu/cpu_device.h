@@ -26,7 +26,7 @@ struct cpu_kernel {
     /* What runs it where oneDNN does not; NULL = "own". */
     const char *(*own_name)(const struct op_call *call);
     enum half_way half;
-    bool (*half_reads)(const struct op_call *call); /* HALF_OWN: whether of this shape; NULL = always */
+    bool (*half_reads)(const struct op_call *call); /* whether itself, of this shape; NULL = always if HALF_OWN, else never */
 };
 
 struct cpu_table {
@@ -134,6 +134,7 @@ bool cpu_bn_reads_half(const struct op_call *call);
 
 /* Convolutions and parts of batch normalisation as lowered graphs have them: oneDNN's convolutions, own loops around
  * them. */
+bool cpu_conv_reads_half(const struct op_call *call); /* no gradient of weights, in bf16 where oneDNN multiplies that */
 uint64_t cpu_conv_before(const struct op_call *call);
 bool cpu_conv(const struct prepared *p, struct error *err);
 bool cpu_conv_backward_data(const struct prepared *p, struct error *err);

@@ -42,20 +42,22 @@ static void flatten(struct onednn_shape *shape)
 
 static bool conv_shape(const struct op_call *call, struct onednn_shape *shape)
 {
-    if (conv_tiles_suit(call)) return false;
+    shape->bf16 = cpu_conv_reads_half(call);
+    if (!shape->bf16 && conv_tiles_suit(call)) return false;
     fill_shape(shape, ONEDNN_CONV, call->in_tensor[0], call->out_tensor[0]);
     fill_window(shape, &call->op->attr);
     shape->bias = conv_operands(call->op).bias != NO_OPERAND;
-    conv_pieces_cut(call, shape);
+    if (!shape->bf16) conv_pieces_cut(call, shape);
     return true;
 }
 
 static bool conv_data_shape(const struct op_call *call, struct onednn_shape *shape)
 {
-    if (conv_tiles_suit(call)) return false;
+    shape->bf16 = cpu_conv_reads_half(call);
+    if (!shape->bf16 && conv_tiles_suit(call)) return false;
     fill_shape(shape, ONEDNN_CONV_BWD_DATA, call->out_tensor[0], call->in_tensor[0]);
     fill_window(shape, &call->op->attr);
-    conv_pieces_cut(call, shape);
+    if (!shape->bf16) conv_pieces_cut(call, shape);
     return true;
 }
 
@@ -427,7 +429,7 @@ const struct cpu_table cpu_fast_table =
         .kernels =
             {
                 [OP_CONV] = {cpu_conv, .onednn = conv_shape, .before = cpu_conv_before, .own_name = conv_tiles_name,
-                             .half = HALF_IMAGES},
+                             .half = HALF_IMAGES, .half_reads = cpu_conv_reads_half},
                 [OP_BN] = {cpu_bn, cpu_bn_workspace, .half = HALF_OWN, .half_reads = cpu_bn_reads_half},
                 [OP_RELU] = {run_relu, .half = HALF_OWN},
                 [OP_ADD] = {run_add, .half = HALF_OWN},
@@ -442,7 +444,8 @@ const struct cpu_table cpu_fast_table =
                 [OP_SOFTMAX_LOSS] = {cpu_run_softmax_loss},
                 [OP_CONCAT] = {run_concat, .half = HALF_OWN},
                 [OP_CONV_BWD_DATA] = {cpu_conv_backward_data, .onednn = conv_data_shape, .before = cpu_conv_before,
-                                      .own_name = conv_tiles_name, .half = HALF_IMAGES},
+                                      .own_name = conv_tiles_name, .half = HALF_IMAGES,
+                                      .half_reads = cpu_conv_reads_half},
                 [OP_CONV_BWD_WEIGHTS] = {cpu_conv_backward_weights, .onednn = conv_weights_shape,
                                          .before = cpu_conv_before, .own_name = conv_tiles_name, .half = HALF_IMAGES},
                 [OP_BN_BWD] = {cpu_bn_backward, cpu_bn_workspace, .half = HALF_OWN, .half_reads = cpu_bn_reads_half},

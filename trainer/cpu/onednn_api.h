@@ -15,9 +15,10 @@ typedef const_dnnl_memory_desc_t layout_view;
 
 static inline layout_view view(const layout *l) { return *l; }
 
-static inline dnnl_status_t layout_create(layout *l, const dnnl_dims_t dims, int ndims, dnnl_format_tag_t tag)
+static inline dnnl_status_t layout_create(layout *l, const dnnl_dims_t dims, int ndims, dnnl_data_type_t type,
+                                          dnnl_format_tag_t tag)
 {
-    return dnnl.memory_desc_create_with_tag(l, ndims, dims, dnnl_f32, tag);
+    return dnnl.memory_desc_create_with_tag(l, ndims, dims, type, tag);
 }
 
 static inline void layout_destroy(layout *l)
@@ -33,9 +34,10 @@ typedef const dnnl_memory_desc_t *layout_view;
 
 static inline layout_view view(const layout *l) { return l->ndims ? l : NULL; }
 
-static inline dnnl_status_t layout_create(layout *l, const dnnl_dims_t dims, int ndims, dnnl_format_tag_t tag)
+static inline dnnl_status_t layout_create(layout *l, const dnnl_dims_t dims, int ndims, dnnl_data_type_t type,
+                                          dnnl_format_tag_t tag)
 {
-    return dnnl.memory_desc_init_by_tag(l, ndims, dims, dnnl_f32, tag);
+    return dnnl.memory_desc_init_by_tag(l, ndims, dims, type, tag);
 }
 
 static inline void layout_destroy(layout *l) { memset(l, 0, sizeof *l); }

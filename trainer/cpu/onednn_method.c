@@ -92,11 +92,12 @@ static dnnl_status_t set_layouts(struct recipe *r, const struct onednn_shape *s,
     const dnnl_dims_t x = {s->x[0], s->x[3], s->x[1], s->x[2]}, y = {s->y[0], s->y[3], s->y[1], s->y[2]};
     const dnnl_dims_t y_matrix = {s->y[0], s->y[3]}, w = {d[0], d[3], d[1], d[2]}, bias = {s->y[3]};
     bool fc = s->primitive >= ONEDNN_FC && s->primitive <= ONEDNN_FC_BWD_WEIGHTS;
-    dnnl_status_t status = layout_create(&r->x, x, 4, dnnl_nhwc);
+    dnnl_data_type_t type = s->bf16 ? dnnl_bf16 : dnnl_f32;
+    dnnl_status_t status = layout_create(&r->x, x, 4, type, dnnl_nhwc);
     if (status == dnnl_success)
-        status = fc ? layout_create(&r->y, y_matrix, 2, dnnl_nc) : layout_create(&r->y, y, 4, dnnl_nhwc);
-    if (status == dnnl_success && has_weights(s->primitive)) status = layout_create(&r->w, w, 4, weights);
-    if (status == dnnl_success && s->bias) status = layout_create(&r->bias, bias, 1, dnnl_x);
+        status = fc ? layout_create(&r->y, y_matrix, 2, type, dnnl_nc) : layout_create(&r->y, y, 4, type, dnnl_nhwc);
+    if (status == dnnl_success && has_weights(s->primitive)) status = layout_create(&r->w, w, 4, type, weights);
+    if (status == dnnl_success && s->bias) status = layout_create(&r->bias, bias, 1, dnnl_f32, dnnl_x);
     return status;
 }
 
@@ -193,7 +194,7 @@ static bool wants(const struct method *m, dnnl_format_tag_t tag)
     weight_dims(&m->shape, d);
     const dnnl_dims_t dims = {d[0], d[3], d[1], d[2]};
     layout named = {0};
-    bool same = layout_create(&named, dims, 4, tag) == dnnl_success &&
+    bool same = layout_create(&named, dims, 4, dnnl_f32, tag) == dnnl_success &&
                 dnnl.memory_desc_equal(method_weights(m), view(&named)) != 0;
     layout_destroy(&named);
     return same;
@@ -316,11 +317,15 @@ static bool try_brgemm(struct method *m, dnnl_engine_t engine, const struct oned
 static dnnl_status_t choose_weights(struct method *m, dnnl_engine_t engine, const struct onednn_shape *s)
 {
     uint32_t d[4];
-    if (suits_turning(s) && try_turning(m, engine, s)) return dnnl_success;
+    if (!s->bf16 && suits_turning(s) && try_turning(m, engine, s)) return dnnl_success;
     weight_dims(s, d);
     const dnnl_dims_t dims = {d[0], d[3], d[1], d[2]};
-    dnnl_status_t status = layout_create(&m->stored, dims, 4, stored_tag(s));
+    dnnl_status_t status = layout_create(&m->stored, dims, 4, dnnl_f32, stored_tag(s));
     if (status != dnnl_success) return status;
+    if (s->bf16) {
+        status = describe(engine, s, dnnl_format_tag_any, &m->pd);
+        return status == dnnl_success ? move_weights(m, engine) : status;
+    }
     if (suits_forward(s) && try_brgemm(m, engine, s)) return move_weights(m, engine);
     if (describe(engine, s, stored_tag(s), &m->pd) == dnnl_success) {
         if (!is_named(m, "ref")) return dnnl_success;

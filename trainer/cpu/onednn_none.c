@@ -6,6 +6,8 @@ static bool missing(struct error *err) { return error_set(err, ERROR_FAILED, "th
 
 uint32_t onednn_vector_floats(void) { return 0; }
 
+bool onednn_multiplies_bf16(void) { return false; }
+
 bool onednn_create(struct onednn **onednn, struct error *err)
 {
     (void)err;

@@ -105,7 +105,7 @@ bool widen_is_needed(const struct cpu_table *table, const struct op_call *call)
     const struct cpu_kernel *kernel = &table->kernels[call->op->kind];
     if (call->pass == PASS_OFFLOAD || call->pass == PASS_FETCH || !has_half(call)) return false;
     if (call->pass == PASS_RECONSTRUCT) return table->kernels[OP_ADD].half != HALF_OWN;
-    return kernel->half != HALF_OWN || (kernel->half_reads && !kernel->half_reads(call));
+    return kernel->half_reads ? !kernel->half_reads(call) : kernel->half != HALF_OWN;
 }
 
 /* Bytes in f32 of one image of everything that is widened. */
