@@ -138,8 +138,10 @@ def check_plan(folder):
     refused(small, 'srun', 'fathom-mpi.so', env={**os.environ, 'SLURM_STEP_NUM_TASKS': '2', 'FATHOM_MPI': '/none'})
     refused([*small, '--backend', 'cda'], '--backend', 'cda', 'cpu-reference')
     refused([*small, '--backend', 'cuda'], '--backend')
-    refused([*small, '--gpus', 'titan-x'], 'titan-x', '7.5', '5.2')
-    refused([*small, '--gpus', 't4', '--dtype', 'bf16'], 't4', 'bf16', '8.0')
+    named = subprocess.run([FATHOM, *map(str, small), '--backend', 'cda'], capture_output=True, text=True, timeout=120).stderr
+    has_cuda = 'cuda' in named.split('there are')[-1]
+    refused([*small, '--gpus', 'titan-x'], 'titan-x', *(['7.5', '5.2'] if has_cuda else ['no CUDA']))
+    refused([*small, '--gpus', 't4', '--dtype', 'bf16'], 't4', *(['bf16', '8.0'] if has_cuda else ['no CUDA']))
     refused([*small, '--backend', 'cpu-reference', '--gpus', '12GiB', '--tf32'], '--tf32', 'cpu-reference')
 
 
