@@ -51,6 +51,35 @@ def check_with(pack):
     return report
 
 
+def check_found(pack):
+    """Libraries lie in several folders: each comes whole from the first that has it, and what is missing is told of."""
+    sys.path.insert(0, str(pack))
+    import gpu as script
+    with tempfile.TemporaryDirectory(prefix='fathom-cuda-') as name:
+        home, wheels = pathlib.Path(name) / 'home', pathlib.Path(name) / 'site/nvidia/cudnn/lib'
+        for path in (home / 'lib64/libcudart.so.13', home / 'extras/CUPTI/lib64/libcupti.so.13', home / 'lib64/libcudnn_ops.so.9',
+                     wheels / 'libcudnn.so.9', wheels / 'libcudnn_graph.so.9', wheels / 'libnccl.so.2'):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        bench = types.SimpleNamespace(out=pathlib.Path(name) / 'out', environment={})
+        kept, script.library_folders = script.library_folders, lambda roots: [*(f'{roots[0]}/{folder}' for folder in (
+            'lib64', 'extras/CUPTI/lib64')), str(wheels)]
+        before = os.environ.get('CUDA_HOME')
+        os.environ['CUDA_HOME'] = str(home)
+        try:
+            found = pathlib.Path(script.find_cuda(bench)) / 'lib64'
+        finally:
+            script.library_folders = kept
+            os.environ.pop('CUDA_HOME')
+            os.environ.update({'CUDA_HOME': before} if before else {})
+        linked = {path.name: path.resolve().parent for path in found.iterdir()}
+        assert bench.environment['CUDA_HOME'] == str(found.parent) and set(linked) == {
+            'libcudart.so.13', 'libcupti.so.13', 'libcudnn.so.9', 'libcudnn_graph.so.9', 'libnccl.so.2'}, linked
+    if STANDIN:
+        done = gpu(pack, 'deep', CUDA_HOME=STANDIN, FATHOM_STANDIN='gpus=0')
+        assert done.returncode == 1 and 'no GPU can be used here' in done.stdout and 'list index' not in done.stdout, done.stdout
+
+
 def check_dump(folder):
     """What CUPTI told is found again where there is no GPU."""
     done = subprocess.run([pathlib.Path(DUMPS).resolve(), '--filter=dumps/of_gpus*', '--verbose=1'], capture_output=True,
@@ -68,6 +97,11 @@ def check_bounded(pack):
     done = gpu(pack, '--seconds', '2', 'deep', 'machine', CUDA_HOME=STANDIN)
     assert 'took longer than' in done.stdout and time.monotonic() - began < 20, done.stdout
     assert '\nmachine: **failed**: no time left' in done.stdout and done.returncode == 1, done.stdout
+    done = gpu(pack, '--seconds', '5', CUDA_HOME=STANDIN)  # too little for any that trains
+    assert time.monotonic() - began < 60 and 'Traceback' not in done.stdout + done.stderr, done.stdout + done.stderr
+    for part in PARTS:
+        assert f'\n{part}: ' in done.stdout, f'{part} is not told:\n{done.stdout}'
+    assert 'Error' not in done.stdout, done.stdout
 
 
 def check_ended(pack):
@@ -119,8 +153,9 @@ def check_kept(pack):
     """What comes early leaves time for speeds, and an answer is found among warnings."""
     sys.path.insert(0, str(pack))
     import gpu as script
+    import gpu_bench
     now = 1000
-    clock = script.Clock(100, lambda: now)
+    clock = gpu_bench.Clock(100, lambda: now)
     clock.begin(50)
     assert clock.left() == 50, clock.left()
     clock.begin(50, kept=90)
@@ -131,11 +166,11 @@ def check_kept(pack):
     names = list(script.PARTS)
     assert names.index('compared') < names.index('cupti') < names.index('speed') < names.index('compiled'), names
     assert script.PARTS['speed'][2] > 100
-    assert script.answer('fathom: a warning\n{"a": [1]}\nthe end') == {'a': [1]}
+    assert gpu_bench.answer('fathom: a warning\n{"a": [1]}\nthe end') == {'a': [1]}
     try:
-        script.answer('')
+        gpu_bench.answer('')
         raise AssertionError('an answer of nothing')
-    except script.Failed:
+    except gpu_bench.Failed:
         pass
 
 
@@ -199,19 +234,20 @@ def check_sanitizer(pack):
     tool.parent.mkdir()
     tool.touch(0o755)
     sys.path.insert(0, str(pack))
-    import gpu as script
+    import gpu_bench
+    import gpu_checks as script
     header = (SOURCE / 'trainer' / 'cuda' / 'kernels.h').read_text()
     kernels = re.findall(r'\b(?:EACH|ALONE)\((\w+)\)', header)
     for start in script.WAITING:
         assert any(name.startswith(start) for name in kernels), f'no kernel of ours is called {start}...'
-    late, wrong = script.Unfinished('took longer than 40 s'), script.Failed('ended with 86')
+    late, wrong = gpu_bench.Unfinished('took longer than 40 s'), gpu_bench.Failed('ended with 86')
     cases = ((None, late, late), None), ((late, late, late), 'no tool ended'), ((late, wrong, None), 'racecheck')
     for outcomes, why in cases:
         bench = Sanitized(pack, outcomes)
         try:
             script.part_sanitizer(bench)
             failed = None
-        except script.Failed as failure:
+        except gpu_bench.Failed as failure:
             failed = str(failure)
         assert failed == why or why and failed and failed.startswith(why), f'{failed}, not {why}'
         assert [said.startswith('not finished') for said in bench.said] == [outcome is late for outcome in outcomes], bench.said
@@ -228,6 +264,7 @@ def main():
         check_without(pack)
         check_sanitizer(pack)
         check_kept(pack)
+        check_found(pack)
         check_figures(pack)
         if STANDIN:
             print(check_with(pack))
