@@ -132,6 +132,8 @@ uint64_t conv_copy_bytes(const struct op_call *call, const struct engine_questio
  * cudnn->destroy, also after a failure (NULL: nothing to end). */
 bool conv_arguments(const struct prepared *p, const struct conv_way *way, cudnnBackendDescriptor_t *arguments,
                     bool *aligned, struct error *err);
+/* Whether they are there: the rows of what is fused may not be, where channels are no multiple of 8 in 16 bits, or of 4. */
+bool conv_is_aligned(const struct prepared *p, const struct conv_way *way);
 /* On a stream; *status is cuDNN's. ERROR_FAILED where the stream cannot be set. */
 bool conv_execute(struct cuda_convolutions *all, const struct conv_plan *plan, cudnnBackendDescriptor_t arguments,
                   cudaStream_t stream, cudnnStatus_t *status, struct error *err);

@@ -99,6 +99,13 @@ static bool set(const struct cudnn_library *cudnn, cudnnBackendDescriptor_t argu
     return cudnn_check(cudnn, cudnn->set(arguments, name, type, count, values), "arguments", err);
 }
 
+bool conv_is_aligned(const struct prepared *p, const struct conv_way *way)
+{
+    struct binding b = {0};
+    bind_all(&b, p, way);
+    return b.low_bits % ALIGNMENT == 0;
+}
+
 bool conv_arguments(const struct prepared *p, const struct conv_way *way, cudnnBackendDescriptor_t *arguments,
                     bool *aligned, struct error *err)
 {

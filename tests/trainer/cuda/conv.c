@@ -187,6 +187,20 @@ Test(conv, fusions_that_are_refused_are_taken_apart)
     cr_expect_gt(compare_model_on(ways[1], "resnet-11", DTYPE_BF16, HALF_FUSED | LOWER_ADD | LOWER_WEIGHTS, 3), 3);
 }
 
+/* cuDNN reads at multiples of 16 bytes alone: what cannot be read there is done by kernels around it. */
+Test(conv, rows_that_cudnn_cannot_read_are_taken_apart)
+{
+    struct pair pair = begin("gpus=1", &(struct device_options){.fill = 0xFF});
+    struct graph *graph = conv_graph("resnet-11", 2, 8, DTYPE_F16, HALF_FUSED);
+    const char *why;
+    pair.fast.norm_shift = 8;
+    compare_graph(&pair, graph, 2, 2u << 20);
+    cr_expect_eq(cuda_naive_convolutions(pair.fast.device, &why), 0, "%s", why);
+    cr_expect_gt(cuda_apart_convolutions(pair.fast.device, &why), 3);
+    graph_destroy(graph);
+    end(&pair);
+}
+
 /* Units that are normalised after their convolutions, and weights that were rounded before. */
 Test(conv, weights_in_16_bits_are_read_as_they_lie)
 {

@@ -18,6 +18,7 @@ struct conv_side {
     struct device *device;
     struct stream *stream;
     bool own_rows; /* of cuda/bn_layout.h, else the CPU's */
+    uint64_t norm_shift; /* bytes by which a BN's rows lie away from where everybody aligns them */
     uint64_t in[OP_MOST_INPUTS], out[OP_MOST_OUTPUTS], end;
 };
 
@@ -46,7 +47,11 @@ static inline uint64_t conv_take(struct conv_side *side, uint64_t bytes)
 static inline void conv_place(struct conv_side *side, const struct graph *graph, const struct op *op)
 {
     side->end = 256;
-    for (unsigned i = 0; i < op->inputs; i++) side->in[i] = conv_take(side, graph->tensors[op->in[i]].bytes);
+    for (unsigned i = 0; i < op->inputs; i++) {
+        const struct tensor *t = &graph->tensors[op->in[i]];
+        const uint64_t shift = t->role == ROLE_NORM ? side->norm_shift : 0;
+        side->in[i] = conv_take(side, t->bytes + shift) + shift;
+    }
     for (unsigned i = 0; i < op->outputs; i++) side->out[i] = conv_take(side, graph->tensors[op->out[i]].bytes);
 }
 
