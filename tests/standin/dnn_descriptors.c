@@ -400,6 +400,9 @@ static cudnnStatus_t execute(struct CUstream_st *s, struct execution *e, const s
         return dnn_fail(CUDNN_STATUS_EXECUTION_FAILED, "the first engine fails, as it was asked to");
     if (options.fusions_stop && e->plan->graph.op_count > 1)
         return dnn_fail(CUDNN_STATUS_EXECUTION_FAILED, "what fuses fails, as it was asked to");
+    if (options.capture_fails && s->capture && e->plan->engine == 0)
+        return dnn_fail(CUDNN_STATUS_EXECUTION_FAILED, "%s",
+                        cudaGetErrorString(capture_refuses(s, cudaErrorStreamCaptureUnsupported)));
     if (s->device->sticky) return dnn_fail(CUDNN_STATUS_EXECUTION_FAILED, "%s", cudaGetErrorString(s->device->sticky));
     if (s->capture && !e->plan->executed)
         violate("a plan of cuDNN is captured before it was ever executed: its code may be loaded only then");

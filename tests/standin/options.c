@@ -48,6 +48,7 @@ static void read_engines(const char *text)
     options.plain_engines = strstr(text, "plain");
     options.fusions_unbuilt = strstr(text, "fusions_unbuilt");
     options.fusions_stop = strstr(text, "fusions_stop");
+    options.capture_fails = strstr(text, "capture_fails");
 }
 
 static void read_cupti(const char *text)

@@ -35,7 +35,7 @@ struct vendor_options {
     uint64_t refuse_after_call, hang, illegal, drop_record, drop_wait, pace;
     uint64_t build_ms, times, cudnn; /* 0 = at once; as they are; the headers' version */
     bool build_fails, run_fails, all_fail, nondeterministic, no_engines, plain_engines;
-    bool fusions_unbuilt, fusions_stop;
+    bool fusions_unbuilt, fusions_stop, capture_fails;
     bool nccl_absent, nccl_async, nccl_stuck, nccl_processes, nccl_sockets; /* sockets: of processes */
     bool cupti_taken, cupti_silent, cupti_lost, cupti_fails, cupti_misjoins;
     bool cupti_disorder, cupti_nulls, cupti_tails, cupti_late, cupti_grows, cupti_pool, cupti_jumps, cupti_drops;

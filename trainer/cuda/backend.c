@@ -163,10 +163,11 @@ static bool create_reference(const struct device_options *options, uint64_t aren
         .group_name = cuda_group_name, .group_create = cuda_group_create, .group_join = cuda_group_join,               \
         .group_abort = cuda_group_abort, .group_destroy = cuda_group_destroy, .record_begin = cuda_record_begin,       \
         .record_end = cuda_record_end, .replay = cuda_replay, .recording_destroy = cuda_recording_destroy,             \
-        .pinned_create = cuda_pinned_create, .pinned_destroy = cuda_pinned_destroy, .host_create = cuda_host_create,   \
-        .host_fill = cuda_host_fill, .event_create_timed = cuda_event_create_timed,                                    \
-        .event_elapsed_ns = cuda_event_elapsed_ns, .memory_used = cuda_memory_used, .device_remark = device_remark,    \
-        .left_behind = cuda_left_behind, .activation_dtypes = activation_dtypes,                                       \
+        .recording_is_spoilt = cuda_recording_is_spoilt, .pinned_create = cuda_pinned_create,                          \
+        .pinned_destroy = cuda_pinned_destroy, .host_create = cuda_host_create, .host_fill = cuda_host_fill,           \
+        .event_create_timed = cuda_event_create_timed, .event_elapsed_ns = cuda_event_elapsed_ns,                      \
+        .memory_used = cuda_memory_used, .device_remark = device_remark, .left_behind = cuda_left_behind,              \
+        .activation_dtypes = activation_dtypes,                                                                        \
     }
 
 const struct backend cuda_backend = CUDA_BACKEND("cuda", create_fast);

@@ -50,6 +50,7 @@ void cuda_convolutions_destroy(struct cuda_convolutions *all)
     }
     mem_free(all->plans);
     conv_apart_finish(all);
+    conv_cache_finish(all);
     engine_book_finish(&all->book);
     if (all->handle) all->cudnn->handle_destroy(all->handle);
     mem_free(all);
@@ -144,22 +145,40 @@ static bool run_in_place(struct conv_call *call, struct stream *stream, struct e
     return true;
 }
 
-/* Not while a step is recorded, which its failure has spoilt. */
-static bool recover(struct conv_call *call, struct stream *stream, cudnnStatus_t status, struct error *err)
+/* Another engine, or another way to do the op. */
+static bool replace(struct conv_call *call, struct stream *stream, const struct error *first, struct error *err)
 {
-    struct error first = {0};
     bool ran = false;
-    failed(call, status, &first);
-    if (call->all->device->recording) {
-        conv_cache_avoid(call->all, call->plan);
-        return error_set(err, ERROR_FAILED, "%s; the next run takes another", first.text);
-    }
-    TRY(is_well(call->all->device, stream, &first, err) && run_another(call, stream, &first, &ran, err));
+    TRY(run_another(call, stream, first, &ran, err));
     if (ran) return true;
     TRY(run_in_place(call, stream, err));
     device_tell(call->all->device, false, "%s; others run in its place, and kernels for what it does besides",
-                first.text);
+                first->text);
     return true;
+}
+
+/* A failure spoils what is recorded, and nothing else: the ops are launched one by one then, and recorded anew. Not
+ * where others have recorded the sums that they take together. */
+static void spoil_recording(struct device *device) { device->spoilt = !device->has_peers; }
+
+static bool recover(struct conv_call *call, struct stream *stream, cudnnStatus_t status, struct error *err)
+{
+    struct error first = {0};
+    failed(call, status, &first);
+    if (!call->all->device->recording)
+        return is_well(call->all->device, stream, &first, err) && replace(call, stream, &first, err);
+    conv_plan_spoil(call->all, call->plan);
+    spoil_recording(call->all->device);
+    return error_set(err, ERROR_FAILED, "%s", first.text);
+}
+
+/* Before the engine is blamed the GPU is asked, as it could not be while it recorded. */
+static bool run_unrecorded(struct conv_call *call, struct stream *stream, struct error *err)
+{
+    struct error first = {0};
+    error_set(&first, ERROR_FAILED, "%s of %s: engine %" PRId64 " of cuDNN failed while it was recorded",
+              op_kind_name(call->op.op->kind), call->op.graph->layers[call->op.op->layer].path, call->plan->engine.id);
+    return is_well(call->all->device, stream, &first, err) && replace(call, stream, &first, err);
 }
 
 /* Its plan has failed in another op that shares it. Kernels may have to be loaded and memory taken for another way,
@@ -167,11 +186,10 @@ static bool recover(struct conv_call *call, struct stream *stream, cudnnStatus_t
 static bool run_without_plan(struct conv_call *call, struct stream *stream, struct error *err)
 {
     if (!call->all->device->recording) return run_in_place(call, stream, err);
-    return error_set(
-        err, ERROR_FAILED,
-        "%s of %s has no engine of cuDNN any more while its step is recorded: it failed in another op; the "
-        "next run takes another",
-        op_kind_name(call->op.op->kind), call->op.graph->layers[call->op.op->layer].path);
+    spoil_recording(call->all->device);
+    return error_set(err, ERROR_FAILED,
+                     "%s of %s has no engine of cuDNN any more while its step is recorded: it failed in another op",
+                     op_kind_name(call->op.op->kind), call->op.graph->layers[call->op.op->layer].path);
 }
 
 static bool run(void *context, struct stream *stream, struct error *err)
@@ -180,6 +198,7 @@ static bool run(void *context, struct stream *stream, struct error *err)
     cudnnStatus_t status;
     if (call->in_place) return prepared_launch(call->in_place, stream, err);
     if (!call->plan->there) return run_without_plan(call, stream, err);
+    if (call->plan->unrecorded && !call->all->device->recording) return run_unrecorded(call, stream, err);
     TRY(conv_execute(call->all, call->plan, call->arguments, stream->handle, &status, err));
     return status == CUDNN_STATUS_SUCCESS || recover(call, stream, status, err);
 }

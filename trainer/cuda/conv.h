@@ -8,6 +8,8 @@
 #ifndef FATHOM_CUDA_CONV_H
 #define FATHOM_CUDA_CONV_H
 
+#include <pthread.h>
+
 #include "cuda_device.h"
 #include "cudnn_plan.h"
 #include "engines.h"
@@ -18,6 +20,7 @@ struct conv_plan {
     struct engine_question question;
     uint64_t limit_bytes;
     bool tried, there; /* tried and not there: no engine */
+    bool unrecorded;   /* its engine failed while it was recorded: it is to run no more */
     struct found_engine engine;
     struct cudnn_plan plan;
     uint64_t best_ns, first_ns; /* of a run, as timed: this engine's, and that of the first of heuristics; 0 = not timed */
@@ -41,6 +44,13 @@ struct conv_way {
     void *normalized;    /* for that, beside the arena: what the convolution reads, or what shuts its result */
 };
 
+/* Engines that failed, as notes (conv_cache.c), whether or not they can be kept on disk too. */
+struct conv_avoided {
+    pthread_mutex_t lock; /* builders ask while the device's thread adds */
+    char **notes;
+    size_t count, capacity;
+};
+
 /* Memory that was taken beside the arena, until the device's end. */
 struct conv_scratch {
     void *at;
@@ -57,6 +67,7 @@ struct cuda_convolutions {
     size_t count, capacity;
     uint64_t device_hash; /* what tells plans of this device from others' */
     char folder[FILES_PATH]; /* of plans; "" = none */
+    struct conv_avoided *avoided; /* NULL: there was no memory for it */
     struct engine_book book; /* the planner's answers for this very GPU, of one batch and type; without a device: none */
     struct engine_question book_of;
     const struct engine_book *carried; /* plans that were built elsewhere for this very GPU and cuDNN; NULL = none */
@@ -105,6 +116,8 @@ size_t conv_candidates(const struct cuda_convolutions *all, cudnnHandle_t handle
 /* Of the first that may be taken and can be built; false: none. `room` is for CONV_MOST_CANDIDATES. As above. */
 bool conv_build_first(const struct cuda_convolutions *all, cudnnHandle_t handle, struct conv_plan *plan,
                       struct conv_candidate *room);
+/* The plan's engine failed while it was recorded, where no other can be tried: it is replaced when an op runs it next. */
+void conv_plan_spoil(struct cuda_convolutions *all, const struct conv_plan *failed);
 /* Another engine's plan in the place of one whose engine failed when it ran, which is not taken again: all ops that share it
  * have it then. What failed lives on until the device's end, as what it started may. False: there is none. On the device's
  * thread, where nothing is recorded. */
@@ -219,8 +232,9 @@ bool conv_try(struct conv_timer *timer, const struct conv_job *job, bool *runs, 
 
 /* ---- On disk (conv_cache.c): whatever is wrong there, a plan is built anew ---- */
 
-/* The folder, and what its files are told apart by. */
+/* The folder, and what its files are told apart by. Ended by conv_cache_finish, which takes a zeroed one. */
 void conv_cache_begin(struct cuda_convolutions *all);
+void conv_cache_finish(struct cuda_convolutions *all);
 /* Fills plan->engine and plan->plan of a plan whose question and limit are set, or says that there is no engine: plan->tried
  * and plan->there. False: it is not known (any more, if what there was is of no use). */
 bool conv_cache_load(struct cuda_convolutions *all, struct conv_plan *plan);
@@ -231,7 +245,8 @@ bool conv_cache_has(const struct cuda_convolutions *all, const struct conv_plan 
 bool conv_cache_claim(const struct cuda_convolutions *all, const struct conv_plan *plan, struct folder_lock *claim);
 /* Also that there is none. */
 void conv_cache_save(const struct cuda_convolutions *all, const struct conv_plan *plan);
-/* Engines that failed when they ran, on this device: not taken again. */
+/* Engines that failed when they ran, on this device: not taken again, by this run, and by later ones where that can be kept.
+ * The first any thread, the second the device's. */
 bool conv_cache_avoids(const struct cuda_convolutions *all, const struct engine_question *question,
                        const struct found_engine *engine);
 void conv_cache_avoid(const struct cuda_convolutions *all, const struct conv_plan *plan);

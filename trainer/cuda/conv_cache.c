@@ -34,10 +34,22 @@ void conv_cache_begin(struct cuda_convolutions *all)
 {
     char path[FILES_PATH], hash[HASH_TEXT];
     all->device_hash = hash_device(all);
+    all->avoided = mem_zalloc(MEM_KERNEL, 1, sizeof *all->avoided);
+    if (all->avoided) pthread_mutex_init(&all->avoided->lock, NULL);
     const char *cache = files_cache("cudnn-plans", path);
     if (!cache || (size_t)snprintf(all->folder, sizeof all->folder, "%s/%s", cache,
                                    hash_format(all->device_hash, hash)) >= sizeof all->folder)
         all->folder[0] = '\0';
+}
+
+void conv_cache_finish(struct cuda_convolutions *all)
+{
+    struct conv_avoided *avoided = all->avoided;
+    if (!avoided) return;
+    for (size_t i = 0; i < avoided->count; i++) mem_free(avoided->notes[i]);
+    mem_free(avoided->notes);
+    pthread_mutex_destroy(&avoided->lock);
+    mem_free(avoided);
 }
 
 /* ---- Names ---- */
@@ -163,6 +175,29 @@ static char *note_of(const struct engine_question *question, const struct found_
     return out;
 }
 
+/* Where there is no memory for it what is on disk counts alone. */
+static void remember(struct conv_avoided *avoided, const char *note)
+{
+    if (!avoided) return;
+    pthread_mutex_lock(&avoided->lock);
+    char *copy =
+        mem_grow(MEM_KERNEL, (void **)&avoided->notes, &avoided->capacity, avoided->count + 1, sizeof *avoided->notes)
+            ? mem_strdup(MEM_KERNEL, note)
+            : NULL;
+    if (copy) avoided->notes[avoided->count++] = copy;
+    pthread_mutex_unlock(&avoided->lock);
+}
+
+static bool is_remembered(struct conv_avoided *avoided, const char *note)
+{
+    bool found = false;
+    if (!avoided) return false;
+    pthread_mutex_lock(&avoided->lock);
+    for (size_t i = 0; i < avoided->count && !found; i++) found = strcmp(avoided->notes[i], note) == 0;
+    pthread_mutex_unlock(&avoided->lock);
+    return found;
+}
+
 static FILE *open_notes(const struct cuda_convolutions *all, const char *mode)
 {
     char path[FILES_PATH];
@@ -170,14 +205,12 @@ static FILE *open_notes(const struct cuda_convolutions *all, const char *mode)
     return fopen(path, mode);
 }
 
-bool conv_cache_avoids(const struct cuda_convolutions *all, const struct engine_question *question,
-                       const struct found_engine *engine)
+static bool is_noted(const struct cuda_convolutions *all, const char *note)
 {
-    char line[NOTE], note[NOTE];
+    char line[NOTE];
     bool found = false;
     FILE *file = open_notes(all, "re");
     if (!file) return false;
-    note_of(question, engine, note);
     while (!found && fgets(line, sizeof line, file)) {
         line[strcspn(line, "\n")] = '\0';
         found = strcmp(line, note) == 0;
@@ -186,13 +219,23 @@ bool conv_cache_avoids(const struct cuda_convolutions *all, const struct engine_
     return found;
 }
 
+bool conv_cache_avoids(const struct cuda_convolutions *all, const struct engine_question *question,
+                       const struct found_engine *engine)
+{
+    char note[NOTE];
+    note_of(question, engine, note);
+    return is_remembered(all->avoided, note) || is_noted(all, note);
+}
+
 void conv_cache_avoid(const struct cuda_convolutions *all, const struct conv_plan *plan)
 {
     char note[NOTE];
     struct error unsaid = {0};
-    if (!all->folder[0] || !files_make_folder(all->folder, &unsaid)) return;
+    note_of(&plan->question, &plan->engine, note);
+    remember(all->avoided, note);
+    if (is_noted(all, note) || !all->folder[0] || !files_make_folder(all->folder, &unsaid)) return;
     FILE *file = open_notes(all, "ae");
     if (!file) return;
-    fprintf(file, "%s\n", note_of(&plan->question, &plan->engine, note));
+    fprintf(file, "%s\n", note);
     fclose(file);
 }

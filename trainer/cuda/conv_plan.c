@@ -115,11 +115,6 @@ bool conv_plan_find(struct cuda_convolutions *all, const struct engine_question 
 
 /* ---- Another one ---- */
 
-static bool is_same(const struct found_engine *a, const struct found_engine *b)
-{
-    return a->id == b->id && strcmp(a->knobs, b->knobs) == 0;
-}
-
 /* As a plan that answers no question. */
 static bool retire(struct cuda_convolutions *all, struct conv_plan *plan)
 {
@@ -135,24 +130,29 @@ static bool retire(struct cuda_convolutions *all, struct conv_plan *plan)
     return true;
 }
 
+void conv_plan_spoil(struct cuda_convolutions *all, const struct conv_plan *failed)
+{
+    if (all->device->has_peers) conv_cache_avoid(all, failed); /* the run ends, for the next one */
+    find(all, &failed->question, failed->limit_bytes)->unrecorded = true;
+}
+
 void conv_plan_give_up(struct cuda_convolutions *all, const struct conv_plan *failed)
 {
     struct conv_plan *plan = find(all, &failed->question, failed->limit_bytes);
     conv_cache_avoid(all, plan);
     retire(all, plan);
-    plan->there = false;
+    plan->there = plan->unrecorded = false;
 }
 
 bool conv_plan_replace(struct cuda_convolutions *all, const struct conv_plan *failed)
 {
     struct conv_plan *plan = find(all, &failed->question, failed->limit_bytes);
     struct conv_candidate *room = mem_alloc(MEM_KERNEL, CONV_MOST_CANDIDATES, sizeof *room);
-    const struct found_engine before = failed->engine;
     conv_cache_avoid(all, plan);
+    plan->unrecorded = false;
     if (room && retire(all, plan)) plan->there = conv_build_first(all, all->handle, plan, room);
     mem_free(room);
-    /* Where nothing can be kept on disk the same one is found again. */
-    if (!plan->there || is_same(&plan->engine, &before)) return false;
+    if (!plan->there) return false;
     plan->best_ns = plan->first_ns = 0;
     conv_cache_save(all, plan);
     return true;

@@ -57,6 +57,7 @@ struct device {
     struct pinned_block *pinned;            /* what pinned_create gave */
     size_t pinned_count, pinned_capacity;
     struct recording *recording;            /* that is being made; else NULL */
+    bool spoilt;                            /* a call that failed has spoilt that, and nothing else */
     bool lost;                              /* a call failed: all others fail with the first error */
     bool busy;                              /* it may never end its work: what it holds is left to the process's end */
     struct error first;

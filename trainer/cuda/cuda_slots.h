@@ -17,7 +17,8 @@ void cuda_probe_hold(uint32_t ordinal, int change);
 
 /* Whether no call on it has failed; else false with the first error. */
 bool device_usable(const struct device *device, struct error *err);
-/* The end of a use whose error, if any, is in device->first. Returns ok. */
+/* The end of a use whose error, if any, is in device->first, which loses the device where it has not spoilt a
+ * recording alone. Returns ok. */
 bool device_settle(struct device *device, bool ok, struct error *err);
 /* "device 0, NVIDIA H100 PCIe", into out; returns out. */
 #define CUDA_DEVICE_NAME 320
@@ -93,6 +94,7 @@ bool cuda_record_begin(struct device *device, struct stream *stream, struct reco
 bool cuda_record_end(struct recording *recording, struct error *err);
 bool cuda_replay(struct recording *recording, struct stream *stream, struct error *err);
 void cuda_recording_destroy(struct recording *recording);
+bool cuda_recording_is_spoilt(const struct recording *recording);
 
 /* ---- group.c ---- */
 

@@ -14,6 +14,11 @@ bool device_usable(const struct device *device, struct error *err)
 bool device_settle(struct device *device, bool ok, struct error *err)
 {
     if (ok) return true;
+    if (device->spoilt && !device->lost) {
+        if (err) *err = device->first;
+        device->first = (struct error){0};
+        return false;
+    }
     if (device->recording && !device->lost) error_prefix(&device->first, "while a step was recorded");
     device->lost = true;
     if (device->has_peers) device->busy = true; /* its sums may wait for others until they are given up */

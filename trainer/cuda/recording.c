@@ -85,10 +85,17 @@ void cuda_recording_destroy(struct recording *recording)
     struct device *device = recording->device;
     cudaGraph_t graph;
     if (device->recording == recording) {
-        end_capture(recording, &graph);
+        /* What spoilt it stays in the thread, for whoever asks for the last error: cuDNN does. */
+        if (end_capture(recording, &graph) != cudaSuccess) device->vendor->cuda.GetLastError();
         device->recording = NULL;
+        device->spoilt = false;
         if (graph) device->vendor->cuda.GraphDestroy(graph);
     }
     if (recording->exec && !device->busy) device->vendor->cuda.GraphExecDestroy(recording->exec);
     mem_free(recording);
+}
+
+bool cuda_recording_is_spoilt(const struct recording *recording)
+{
+    return recording->device->recording == recording && recording->device->spoilt;
 }

@@ -188,11 +188,13 @@ struct backend {
      * for an event recorded in a recorded stream, is recorded, not run; every such stream must have been joined to the first
      * at the end. No set_step, no copy from or to memory that is not pinned, no wait for an event from outside. Every op
      * was launched once before. A recording holds until it is destroyed, also when it was never ended; it may be replayed
-     * any number of times, with other step blocks. */
+     * any number of times, with other step blocks. A launch that fails may have spoilt the recording alone, as
+     * recording_is_spoilt (optional) tells: once that is destroyed, the ops may be launched one by one, and recorded anew. */
     bool (*record_begin)(struct device *device, struct stream *stream, struct recording **recording, struct error *err);
     bool (*record_end)(struct recording *recording, struct error *err);
     bool (*replay)(struct recording *recording, struct stream *stream, struct error *err);
     void (*recording_destroy)(struct recording *recording);
+    bool (*recording_is_spoilt)(const struct recording *recording);
 
     /* Optional, all or none: pinned memory, for copies that go on while the host does. Without it copies have been done
      * when they return. Given back before the device. */

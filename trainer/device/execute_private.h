@@ -18,6 +18,7 @@ struct part {
     bool uses[PLAN_STREAMS];
     bool launched; /* once, op by op */
     struct recording *recording; /* NULL before the second launch, or without recordings */
+    unsigned spoilt; /* recordings of it that failed, and nothing else with them */
 };
 
 /* A step in flight, or one that was. */
@@ -134,8 +135,8 @@ void executor_tell_flow(struct executor *executor, uint64_t step);
 /* Zeroed parts may be finished. */
 void part_init(struct part *part, const struct bound_program *bound, size_t from, size_t to);
 void part_finish(struct part *part, const struct backend *backend);
-/* Replays the part, or launches its ops one by one: the first time, where there are no recordings, when norms are
- * taken, and when they are timed (then it has been done on return). number: of the step, for messages. */
+/* Replays the part, or launches its ops one by one: the first time, where there are no recordings or one is spoilt, when
+ * norms are taken, and when they are timed (then it has been done on return). number: of the step, for messages. */
 bool part_launch(struct executor *executor, struct part *part, bool timed, uint64_t number, struct error *err);
 /* Launches the part's ops one by one; after each `look` is called, which may say that it is enough. */
 bool part_launch_watched(struct executor *executor, const struct part *part,

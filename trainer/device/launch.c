@@ -144,6 +144,29 @@ static bool record(struct executor *ex, struct part *part, uint64_t number, stru
     return backend->record_end(part->recording, err);
 }
 
+/* What spoils one may be mended by the launch that comes instead; after so many it is left at launches. */
+#define MOST_SPOILT 64
+
+/* *replays: false where the recording was spoilt, and nothing else was. */
+static bool have_recording(struct executor *ex, struct part *part, uint64_t number, bool *replays, struct error *err)
+{
+    const struct backend *backend = ex->backend;
+    const struct teller *teller = ex->options.teller;
+    struct error why = {0};
+    *replays = part->recording || (part->spoilt < MOST_SPOILT && record(ex, part, number, &why));
+    if (*replays || part->spoilt == MOST_SPOILT) return true;
+    if (!part->recording || !backend->recording_is_spoilt || !backend->recording_is_spoilt(part->recording)) {
+        *err = why;
+        return false;
+    }
+    backend->recording_destroy(part->recording);
+    part->recording = NULL;
+    if (++part->spoilt == MOST_SPOILT && teller)
+        teller->tell(teller->context, ex->options.member,
+                     "its steps are not recorded, but launched op by op, which is slower", false);
+    return true;
+}
+
 /* Libraries take memory and load kernels when an op first runs, which no recording may see: that launch is an ordinary
  * one. */
 bool part_launch(struct executor *ex, struct part *part, bool timed, uint64_t number, struct error *err)
@@ -154,6 +177,7 @@ bool part_launch(struct executor *ex, struct part *part, bool timed, uint64_t nu
         part->launched = true;
         return launch_ops(ex, part, timed, number, err);
     }
-    if (!part->recording) TRY(record(ex, part, number, err));
-    return ex->backend->replay(part->recording, ex->streams[STREAM_COMPUTE], err);
+    TRY(have_recording(ex, part, number, &records, err));
+    return records ? ex->backend->replay(part->recording, ex->streams[STREAM_COMPUTE], err)
+                   : launch_ops(ex, part, false, number, err);
 }

@@ -97,6 +97,24 @@ Test(conv_run, engines_that_fail_apart_leave_losses_as_they_are)
     cr_expect_gt(gpu_report().graph_launches, 0);
 }
 
+/* Cuts a capture short: the step is launched op by op, another engine takes its place, which nothing on disk has to
+ * tell, and in the end there is a recording. */
+Test(conv_run, engines_that_cannot_be_recorded_give_way)
+{
+    unsetenv("XDG_CACHE_HOME");
+    unsetenv("HOME");
+    struct small_run gpu = small("memory=8GiB,engines=capture_fails", DTYPE_F16, 0), sound = gpu;
+    gpu.options.iterations = sound.options.iterations = 40;
+    run_go(&gpu);
+    cr_assert(gpu.ok, "%s", gpu.err.text);
+    cr_expect_gt(gpu_report().graph_launches, 5);
+    cr_expect_str_empty(gpu.result.remark, "%s", gpu.result.remark);
+    gpu_restart("memory=8GiB");
+    run_go(&sound);
+    for (int i = 0; i < 40; i++) cr_expect_eq(gpu.losses[i], sound.losses[i], "step %d", i + 1);
+    gpu_expect_clean();
+}
+
 /* Beside the arena there is too little for what a convolution reads: then it is done by loops, and it is told. */
 Test(conv_run, what_cannot_be_taken_apart_for_want_of_memory_is_told)
 {

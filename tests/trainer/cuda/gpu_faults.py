@@ -44,7 +44,7 @@ CALLS = [('Malloc', 2), ('HostAlloc', 2), ('StreamCreateWithFlags', 2), ('EventC
          ('LibraryLoadData', 209), ('LibraryGetKernel', 500), ('LaunchKernel', 719), ('MemcpyAsync', 1),
          ('MemsetAsync', 1), ('EventRecord', 700), ('StreamWaitEvent', 400), ('EventQuery', 214), ('StreamBeginCapture', 900),
          ('StreamEndCapture', 901), ('GraphInstantiate', 2), ('GraphUpload', 2), ('GraphLaunch', 719),
-         ('Create', 1001), ('SetStream', 2000), ('BackendExecute', 5000)]
+         ('Create', 1001), ('SetStream', 2000)]
 
 
 def survive(folder, name, options, sound, *said):
@@ -118,6 +118,8 @@ def main(folder):
     # One that fails in the first step, in which nothing is recorded.
     n = counts['BackendExecute']
     survive(folder, 'first-step', f'fail=BackendExecute:{n // 4}:3000', sound, 'failed when it ran', 'runs in its place')
+    # One that fails while a step is recorded, which is launched op by op then.
+    survive(folder, 'recorded', f'fail=BackendExecute:{1 + n * 2 // 3}:5000', sound, 'failed while it was recorded', 'runs in its place')
     check_asked(folder)
     for engines in ('build_fails', 'run_fails', 'all_fail', 'none'):
         survive(folder, engines, f'engines={engines}', sound)
