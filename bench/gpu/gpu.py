@@ -56,6 +56,9 @@ def find_cuda(bench):
     links.mkdir(parents=True)
     folders = list(library_folders(roots))
     for name, whole in LIBRARIES.items():  # each with its parts from one folder: those of two versions do not go together
+        if name == 'nvrtc':  # what cuDNN loads lies beside its wheel, of versions that it was made for
+            site = (links / LIBRARIES['cudnn']).resolve().parents[2]
+            folders.sort(key=lambda folder: pathlib.Path(folder).resolve().parents[1] != site)
         folder = next((folder for folder in folders if os.path.exists(f'{folder}/{whole}')), None)
         for library in glob.glob(f'{glob.escape(folder)}/lib{name}*.so*') if folder else []:
             link = links / os.path.basename(library)

@@ -57,13 +57,14 @@ def check_found(pack):
     import gpu as script
     with tempfile.TemporaryDirectory(prefix='fathom-cuda-') as name:
         home, wheels = pathlib.Path(name) / 'home', pathlib.Path(name) / 'site/nvidia/cudnn/lib'
-        for path in (home / 'lib64/libcudart.so.13', home / 'extras/CUPTI/lib64/libcupti.so.13', home / 'lib64/libcudnn_ops.so.9',
+        beside = pathlib.Path(name) / 'site/nvidia/cu13/lib'
+        for path in (beside / 'libnvrtc.so.13', beside / 'libcudart.so.13', home / 'lib64/libnvrtc.so.13', home / 'lib64/libcudart.so.13', home / 'extras/CUPTI/lib64/libcupti.so.13', home / 'lib64/libcudnn_ops.so.9',
                      wheels / 'libcudnn.so.9', wheels / 'libcudnn_graph.so.9', wheels / 'libnccl.so.2'):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         bench = types.SimpleNamespace(out=pathlib.Path(name) / 'out', environment={})
         kept, script.library_folders = script.library_folders, lambda roots: [*(f'{roots[0]}/{folder}' for folder in (
-            'lib64', 'extras/CUPTI/lib64')), str(wheels)]
+            'lib64', 'extras/CUPTI/lib64')), str(wheels), str(beside)]
         before = os.environ.get('CUDA_HOME')
         os.environ['CUDA_HOME'] = str(home)
         try:
@@ -74,7 +75,8 @@ def check_found(pack):
             os.environ.update({'CUDA_HOME': before} if before else {})
         linked = {path.name: path.resolve().parent for path in found.iterdir()}
         assert bench.environment['CUDA_HOME'] == str(found.parent) and set(linked) == {
-            'libcudart.so.13', 'libcupti.so.13', 'libcudnn.so.9', 'libcudnn_graph.so.9', 'libnccl.so.2'}, linked
+            'libcudart.so.13', 'libcupti.so.13', 'libcudnn.so.9', 'libcudnn_graph.so.9', 'libnccl.so.2', 'libnvrtc.so.13'}, linked
+        assert linked['libcudart.so.13'] == home / 'lib64' and linked['libnvrtc.so.13'] == beside, linked
     if STANDIN:
         done = gpu(pack, 'deep', CUDA_HOME=STANDIN, FATHOM_STANDIN='gpus=0')
         assert done.returncode == 1 and 'no GPU can be used here' in done.stdout and 'list index' not in done.stdout, done.stdout
