@@ -229,6 +229,38 @@ Test(conv, a_copy_of_weights_takes_its_part_of_the_workspace)
     end(&pair);
 }
 
+static uint64_t normalized_bytes(const struct graph *graph, uint32_t index)
+{
+    const struct op *op = &graph->ops[index];
+    return conv_is_one(op) && op->kind == OP_CONV && op->attr.conv.fused & CONV_NORMALIZED
+               ? graph->tensors[op->in[0]].bytes
+               : 0;
+}
+
+/* Memory beside the arena: more where an op wants more than there is, and none where another has it already. */
+Test(conv, what_is_taken_apart_shares_its_scratch)
+{
+    struct pair pair = begin("engines=plain", &(struct device_options){.fill = 0xFF});
+    struct graph *graph = conv_graph("resnet-11", 2, 8, DTYPE_F16, HALF_FUSED);
+    uint32_t small = 0, large = 0;
+    for (uint32_t i = 0; i < graph->forward_end; i++) {
+        const uint64_t bytes = normalized_bytes(graph, i);
+        if (bytes > normalized_bytes(graph, large)) large = i;
+        if (bytes > 0 && (small == 0 || bytes < normalized_bytes(graph, small))) small = i;
+    }
+    const uint32_t order[] = {small, large, small, large};
+    uint64_t taken[5] = {gpu_report().device_bytes};
+    for (size_t i = 0; i < 4; i++) {
+        compare(&pair.fast, &pair.slow, graph, order[i], PASS_FORWARD, 2u << 20, i);
+        taken[i + 1] = gpu_report().device_bytes;
+    }
+    cr_expect_geq(taken[1] - taken[0], normalized_bytes(graph, small));
+    cr_expect_geq(taken[2] - taken[1], normalized_bytes(graph, large));
+    cr_expect_eq(taken[4], taken[2]);
+    graph_destroy(graph);
+    end(&pair);
+}
+
 static uint64_t compare_biased(const char *standin)
 {
     struct pair pair = begin(standin, &(struct device_options){.fill = 0xFF});
