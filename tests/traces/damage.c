@@ -237,11 +237,14 @@ Test(trace_damage, a_file_written_anew_is_said_so)
 
 /* ---- Files of before there was a past ---- */
 
-static size_t put_block(unsigned char *at, enum trace_block_type type, uint64_t sequence,
+static size_t put_block(unsigned char *at, enum trace_block_type type, uint64_t sequence, uint32_t segment,
                         const struct trace_out *payload)
 {
-    struct trace_block block = {
-        .type = (uint16_t)type, .version = 1, .length = (uint32_t)payload->length, .sequence = sequence};
+    struct trace_block block = {.type = (uint16_t)type,
+                                .version = 1,
+                                .length = (uint32_t)payload->length,
+                                .sequence = sequence,
+                                .segment = segment};
     memcpy(at + TRACE_BLOCK_HEADER, payload->bytes, payload->length);
     trace_put_block_header(&block, at);
     return TRACE_BLOCK_HEADER + payload->length;
@@ -260,9 +263,9 @@ Test(trace_damage, digests_of_older_files_are_taken)
     trace_put_varint(&out, 500);
     trace_encode_event(&state, &out, &(struct trace_event){.type = TRACE_STEP_BEGIN, .step = 0, .ns = 600});
     trace_encode_event(&state, &out, &(struct trace_event){.type = TRACE_STEP_END, .step = 0, .ns = 900});
-    end += put_block(file + end, TRACE_BLOCK_DIGEST, 7, &out);
+    end += put_block(file + end, TRACE_BLOCK_DIGEST, 7, 0, &out);
     out.length = 0;
-    end += put_block(file + end, TRACE_BLOCK_END, 8, &out);
+    end += put_block(file + end, TRACE_BLOCK_END, 8, 0, &out);
     sample_write(path, file, end);
     struct error err = {0};
     struct trace_report report;
@@ -274,6 +277,69 @@ Test(trace_damage, digests_of_older_files_are_taken)
     cr_assert_eq(r->step_count, 1);
     cr_assert(r->steps[0].begin_ns == 600 && r->steps[0].end_ns == 900);
     trace_unfollow(follower);
+}
+
+/* ---- What is told of bytes that are no block ---- */
+
+/* A file of 4,096 zeros and `strange` other bytes, then a block of that type whose payload begins so. */
+static struct trace_reader_stats stats_after_gap(size_t strange, enum trace_block_type type, uint64_t sequence,
+                                                 uint64_t first, uint64_t second)
+{
+    static unsigned char file[8192], payload[100];
+    struct trace_out out = {payload, 0, sizeof payload};
+    struct trace_reader_stats stats;
+    memset(file, 0, sizeof file);
+    trace_put_file_header(&(struct trace_file_header){TRACE_VERSION, 1, 2}, file);
+    size_t end = TRACE_FILE_HEADER + 4096;
+    memset(file + end, 0x55, strange);
+    end += strange;
+    trace_put_varint(&out, first);
+    trace_put_varint(&out, second);
+    end += put_block(file + end, type, sequence, 3, &out);
+    sample_write(path, file, end);
+    cr_assert_eq(count_blocks(path, &stats), 1);
+    cr_assert_eq(stats.tail_bytes, 0);
+    return stats;
+}
+
+static void check_gap(struct trace_reader_stats stats, uint64_t segments, uint64_t dropped, uint64_t places,
+                      uint64_t damaged)
+{
+    cr_expect_eq(stats.dropped_segments, segments, "%d segments", (int)stats.dropped_segments);
+    cr_expect_eq(stats.dropped_bytes, dropped, "%d bytes dropped", (int)stats.dropped_bytes);
+    cr_expect_eq(stats.damaged, places, "%d places", (int)stats.damaged);
+    cr_expect_eq(stats.damaged_bytes, damaged, "%d bytes damaged", (int)stats.damaged_bytes);
+}
+
+/* Zeros alone are what a writer gives back, where the block after them tells of all that was there. */
+Test(trace_damage, zeros_are_dropped_segments_where_what_follows_says_so)
+{
+    check_gap(stats_after_gap(0, TRACE_BLOCK_PAST, 7, 7, 0), 3, 4096, 0, 0);
+    check_gap(stats_after_gap(8, TRACE_BLOCK_PAST, 7, 7, 0), 0, 0, 1, 4104);
+    check_gap(stats_after_gap(0, TRACE_BLOCK_PAST, 7, 6, 0), 0, 0, 1, 4096);
+    check_gap(stats_after_gap(0, TRACE_BLOCK_DIGEST, 7, 0, 6), 1, 4096, 0, 0);
+    check_gap(stats_after_gap(8, TRACE_BLOCK_DIGEST, 7, 0, 6), 0, 0, 1, 4104);
+    check_gap(stats_after_gap(0, TRACE_BLOCK_DIGEST, 8, 0, 6), 0, 0, 1, 4096);
+    check_gap(stats_after_gap(0, TRACE_BLOCK_END, 7, 7, 0), 0, 0, 1, 4096);
+}
+
+/* Sequence numbers: one that is left out is damage without bytes, one that was there before is passed over. */
+Test(trace_damage, blocks_are_counted_by_their_numbers)
+{
+    static const uint64_t numbers[] = {0, 1, 1, 0, 3, 4};
+    static unsigned char file[1024], payload[8];
+    struct trace_out out = {payload, 0, sizeof payload};
+    struct trace_reader_stats stats;
+    size_t end = TRACE_FILE_HEADER;
+    trace_put_file_header(&(struct trace_file_header){TRACE_VERSION, 1, 2}, file);
+    trace_put_varint(&out, 0);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        end += put_block(file + end, TRACE_BLOCK_END, numbers[i], 0, &out);
+    sample_write(path, file, end);
+    cr_expect_eq(count_blocks(path, &stats), 4);
+    cr_expect_eq(stats.blocks, 4);
+    cr_expect_eq(stats.end_offset, end);
+    cr_expect_eq(stats.damaged_bytes, 0);
 }
 
 /* ---- Numbers that ask for memory ---- */
@@ -308,7 +374,7 @@ Test(trace_damage, entries_without_those_before_take_no_memory)
         trace_put_varint(&out, (uint64_t)i / 2);
         trace_put_varint(&out, TRACE_MOST_OPS - 1);
         for (int number = 0; number < (i % 2 ? 11 : 6); number++) trace_put_varint(&out, 0);
-        end += put_block(file + end, types[i % 2], sequence++, &out);
+        end += put_block(file + end, types[i % 2], sequence++, 0, &out);
     }
     sample_write(path, file, end);
     cr_expect_leq(peak_of_reading(path), 16u << 20);
@@ -333,7 +399,7 @@ Test(trace_damage, norms_that_never_come_take_no_memory)
         trace_put_varint(&out, TRACE_MOST_UNITS);
         for (; unit < TRACE_MOST_UNITS && trace_room(&out) > 5 * TRACE_VARINT_MOST; unit++)
             for (int number = 0; number < 5; number++) trace_put_varint(&out, 0);
-        end += put_block(file + end, TRACE_BLOCK_UNITS, sequence++, &out);
+        end += put_block(file + end, TRACE_BLOCK_UNITS, sequence++, 0, &out);
     }
     for (uint64_t step = 0; step < STEPS; step++) {
         struct trace_out out = {payload, 0, sizeof payload};
@@ -341,7 +407,7 @@ Test(trace_damage, norms_that_never_come_take_no_memory)
         for (size_t i = 0; i < 5; i++) trace_put_varint(&out, head[i]);
         memset(payload + out.length, 0, TRACE_NORMS * sizeof(float));
         out.length += TRACE_NORMS * sizeof(float);
-        end += put_block(file + end, TRACE_BLOCK_NORMS, sequence++, &out);
+        end += put_block(file + end, TRACE_BLOCK_NORMS, sequence++, 0, &out);
     }
     sample_write(path, file, end);
     cr_expect_leq(peak_of_reading(path), 64u << 20);

@@ -124,6 +124,17 @@ Test(place_judge, sizes_count_as_rounded_up_to_alignments)
     cr_assert(sound > 1000 && unsound > 1000, "%zu sound, %zu not", sound, unsound);
 }
 
+Test(place_judge, what_lives_at_no_instant_is_refused)
+{
+    struct place_buffer buffer = {.lower = 5, .upper = 5, .size = 1, .fixed = PLACE_UNPLACED};
+    uint64_t arena, fixed_end;
+    struct error err = {0};
+    cr_assert_not(place_check_arena(&buffer, 1, &arena, &fixed_end, &err));
+    cr_assert(err.kind == ERROR_INPUT && strstr(err.text, "buffer 0: lives from 5 to 5"), "%s", err.text);
+    buffer.upper = 6;
+    cr_assert(place_check_arena(&buffer, 1, &arena, &fixed_end, &err), "%s", err.text);
+}
+
 Test(place_judge, the_live_sum_is_that_of_every_instant)
 {
     for (uint32_t seed = 0; seed < 1000; seed++) {
