@@ -60,6 +60,67 @@ Test(lifetime, streams_wait_where_they_share_bytes)
     cr_assert_eq(waits[3].op[1], NO_OP);
 }
 
+/* Two ops of another stream read what the first op made; the last one's workspace lies over it. */
+Test(lifetime, readers_wait_for_writers_once_and_workspaces_for_readers)
+{
+    static struct plan_tensor made[] = {{.origin = 0, .offset = 0, .bytes = 100, .first = 0, .last = 1},
+                                        {.origin = 1, .offset = 100, .bytes = 100, .first = 0, .last = 3},
+                                        {.origin = 2, .offset = 0, .bytes = 60, .first = 1, .last = 4},
+                                        {.origin = 3, .offset = 300, .bytes = 50, .first = 2, .last = 4},
+                                        {.origin = 3, .offset = 400, .bytes = 50, .first = 3, .last = 3},
+                                        {.origin = NO_TENSOR, .offset = 150, .bytes = 10, .first = 4, .last = 4},
+                                        {.origin = 3, .offset = 500, .bytes = 10, .first = 4, .last = 4}};
+    struct plan_op run[] = {{.op = 0, .in = {0}, .out = {1}, .workspace = NO_TENSOR},
+                            {.op = 1, .in = {0}, .out = {2}, .workspace = NO_TENSOR},
+                            {.op = 2, .stream = 1, .in = {1}, .out = {3}, .workspace = NO_TENSOR},
+                            {.op = 2, .stream = 1, .in = {1}, .out = {4}, .workspace = NO_TENSOR},
+                            {.op = 3, .in = {2}, .out = {6}, .workspace = 5}};
+    struct plan_program two_readers = {run, 5, 5, made, 7};
+    struct stream_waits waits[5];
+    struct error err = {0};
+    cr_assert(stream_waits_find(&graph, &two_readers, NULL, waits, &err), "%s", err.text);
+    cr_expect_eq(waits[2].op[0], 0);
+    cr_expect_eq(waits[3].op[0], NO_OP, "its stream has waited for that already");
+    cr_expect_eq(waits[4].op[1], 3, "the last of both");
+    run[4].workspace = NO_TENSOR;
+    cr_assert(stream_waits_find(&graph, &two_readers, NULL, waits, &err), "%s", err.text);
+    cr_expect_eq(waits[4].op[1], NO_OP);
+}
+
+Test(lifetime, host_memory_and_what_is_empty_stand_in_nobodys_way)
+{
+    struct stream_waits waits[4];
+    struct error err = {0};
+    places[1].host = true;
+    cr_assert(stream_waits_find(&graph, &program, NULL, waits, &err), "%s", err.text);
+    cr_expect_eq(waits[2].op[0], 0);
+    cr_expect_eq(waits[3].op[1], NO_OP, "the same numbers in another memory");
+    places[1].host = false;
+    places[3].bytes = 0;
+    cr_assert(stream_waits_find(&graph, &program, NULL, waits, &err), "%s", err.text);
+    cr_expect_eq(waits[3].op[1], NO_OP, "no bytes among others");
+}
+
+/* What is made later in the same bytes does not keep them alive; the metrics are read after the last op. */
+Test(lifetime, bytes_are_dead_until_others_are_made_there_and_metrics_never)
+{
+    struct dead_bytes dead;
+    struct error err = {0};
+    places[2].bytes = 100;
+    cr_assert(dead_bytes_find(&graph, &program, &dead, &err), "%s", err.text);
+    cr_expect_eq(dead.first[2], dead.first[1], "tensor 2 has them all");
+    dead_bytes_finish(&dead);
+    places[2].bytes = 60;
+    places[2].first = 2;
+    cr_assert(dead_bytes_find(&graph, &program, &dead, &err), "%s", err.text);
+    cr_expect(dead.first[2] == dead.first[1] + 1 && dead.ranges[dead.first[1]].bytes == 100);
+    dead_bytes_finish(&dead);
+    graph.metrics = 3;
+    cr_assert(dead_bytes_find(&graph, &program, &dead, &err), "%s", err.text);
+    cr_expect_eq(dead.first[4], dead.first[3] + 1, "tensor 2 alone");
+    dead_bytes_finish(&dead);
+}
+
 Test(lifetime, no_allocation_failure_leaks)
 {
     uint64_t before = mem_current_bytes(MEM_KERNEL);
