@@ -1,7 +1,8 @@
-"""Every header compiles by itself, with nothing but what its folder is given by its meson.build; and what the folder is not
-given does not compile: for every room, an include of one header of every room that is closed to it is tried."""
+"""Every header compiles by itself, with nothing but what its folder is given by its meson.build, as the build has shown of those
+that a file of their folder includes before anything else; it has a guard; and what the folder is not given does not compile: for every room, an include of one header of every room that is closed to it is tried."""
 import json
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -9,20 +10,26 @@ import sys
 source, build, compiler = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3:]
 
 
+def code(path):
+    return re.sub(r'/\*.*?\*/', '', path.read_text(), flags=re.S).lstrip()
+
+
 def room_flags():
-    """folder -> the include flags with which its files are compiled."""
-    flags = {}
+    """folder -> the include flags with which its files are compiled; folder -> headers that one of them includes first."""
+    flags, first = {}, {}
     for entry in json.loads((build / 'compile_commands.json').read_text()):
         path = (build / entry['file']).resolve()
         folder = str(path.parent.relative_to(source.resolve()))
         if folder.split('/')[0] in ('tests', 'bench'):
             continue
+        begin = re.match(r'#include "([^"/]+)"', code(path))
+        first.setdefault(folder, set()).update(begin.groups() if begin else ())
         words = shlex.split(entry['command'])
         given = ['-I' + str((build / word[2:]).resolve()) for word in words if word.startswith('-I')]
         given += [word for word in words if word.startswith('-isystem/')]
         if len(given) > len(flags.get(folder, [])): # trainer/cpu's loops are compiled apart, with less
             flags[folder] = given
-    return flags
+    return flags, first
 
 
 def compiles(flags, *headers):
@@ -41,14 +48,17 @@ def run_compiler(program, flags, *more):
                           input=program, capture_output=True, text=True)
 
 
-flags = room_flags()
+flags, first = room_flags()
 headers = {folder: sorted(path.name for path in (source / folder).glob('*.h')) for folder in flags}
 alone = closed = failed = 0
 for folder in flags:
     for header in headers[folder]:
-        done = compiles(flags[folder], header, header)
         alone += 1
-        if done.returncode:
+        if not re.match(r'#ifndef (\w+)\n#define \1\n', code(source / folder / header)):
+            failed += 1
+            print(f'{folder}/{header} has no guard')
+        done = None if header in first[folder] else compiles(flags[folder], header)
+        if done and done.returncode:
             failed += 1
             print(f'{folder}/{header} does not compile alone:\n{done.stderr}')
     if folder == 'cli':
