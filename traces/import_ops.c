@@ -11,6 +11,12 @@ static int by_begin(const void *a, const void *b)
     return x->device != y->device ? import_compare(x->device, y->device) : import_compare(x->stream, y->stream);
 }
 
+static bool too_many(const struct import *import, const char *what, struct error *err)
+{
+    return error_set(err, ERROR_INPUT, "%s: has more than %u different %s, the most that a trace can have", import->path,
+                     TRACE_MOST_OPS, what);
+}
+
 /* ---- Ops ---- */
 
 static const char *pass_of(const struct import_owner *owner, const char *kernel)
@@ -29,7 +35,9 @@ static bool find_op(struct import *import, const struct import_owner *owner, con
     TRY(import_add_name(import, pass_of(owner, kernel), &made.pass, err));
     snprintf(key, sizeof key, "%u %u %u", (unsigned)made.layer, (unsigned)made.kind, (unsigned)made.pass);
     if (!tables_add_name(&import->op_keys, key, op)) return error_memory(err, sizeof key, "a trace's ops");
-    if (--*op == import->ops.count) IMPORT_ADD(import->ops, made, err); /* number 0 is that of the empty text */
+    if (--*op < import->ops.count) return true; /* number 0 is that of the empty text */
+    if (*op == TRACE_MOST_OPS) return too_many(import, "ops", err);
+    IMPORT_ADD(import->ops, made, err);
     return true;
 }
 
@@ -70,8 +78,9 @@ static bool find_kernel(struct import *import, const struct import_run *run, uin
                                   .bytes = shape->bytes};
     memcpy(kernel.grid, shape->grid, sizeof kernel.grid);
     memcpy(kernel.block, shape->block, sizeof kernel.block);
-    bool ok = kernel_ids_find(import->kernels, &kernel, run->shape, id) && !import->broken;
-    return ok || error_memory(err, sizeof kernel, "a trace's kernels");
+    bool found = kernel_ids_find(import->kernels, &kernel, run->shape, id);
+    if (found && *id == TRACE_MOST_OPS) return too_many(import, "kernels on a GPU", err);
+    return (found && !import->broken) || error_memory(err, sizeof kernel, "a trace's kernels");
 }
 
 /* owner may be NULL. */

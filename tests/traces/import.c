@@ -191,6 +191,25 @@ Test(trace_import, threads_and_streams_by_the_thousand_cost_no_more_each)
     trace_unfollow(follower);
 }
 
+/* It was said to be out of memory. */
+Test(trace_import, more_ops_than_a_trace_has_room_for_are_told)
+{
+    struct error err = {0};
+    struct trace_import_stats stats = {0};
+    struct import import = {.path = "many.json", .out = path, .stats = &stats, .model = NONE};
+    struct import_owner owner = {.begin_ns = 1, .end_ns = 2};
+    for (; owner.op < TRACE_MOST_OPS; owner.op++)
+        if (!import_place_itself(&import, &owner, &err)) cr_assert_fail("op %u: %s", (unsigned)owner.op, err.text);
+    owner.op = 0;
+    cr_expect(import_place_itself(&import, &owner, &err), "one that it has: %s", err.text);
+    owner.op = TRACE_MOST_OPS;
+    cr_expect_not(import_place_itself(&import, &owner, &err));
+    cr_expect_eq(err.kind, ERROR_INPUT);
+    cr_expect_str_eq(err.text, "many.json: has more than 1048576 different ops, the most that a trace can have");
+    import_finish(&import);
+    cr_expect_eq(mem_current_bytes(MEM_TRACE), 0);
+}
+
 Test(trace_import, every_failed_allocation_is_an_error_without_a_leak)
 {
     uint64_t before = mem_current_bytes(MEM_TRACE), general = mem_current_bytes(MEM_GENERAL);
