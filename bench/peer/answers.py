@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What `fathom features` and `fathom eval` take beside PyTorch at its best: whole processes, from pictures on disk to answers.
+"""What `fathom features`, `classify` (in bf16) and `eval` take beside PyTorch at its best: whole processes, from pictures on disk
+to answers.
 
   bench/peer/answers.py --python PYTHON --data cifar-10-batches-bin [--photographs FOLDER] [--threads 1,2] [--rounds 3]
                         [--cases resnet-50,resnet-18,resnet-20,resnet-110] [--images 64] [--ways eager,compiled,...]
@@ -10,7 +11,8 @@ the allocator's fastest known settings, a DataLoader with and without workers fo
 CIFAR; eagerly, compiled with weights frozen, and both again under bfloat16 autocast. All take turns, on as many processors as
 there are threads. An image's cost is that of a long run less a short one, so that no start is counted: processor time, which
 other programs on the machine disturb least, of the process and of its workers. Also printed: what a start takes (a run of one
-batch), the peak of a process, and how far answers are apart."""
+batch), the peak of a process, and how far features are apart from fathom's: of photographs whose
+shorter side is not 256 that is mostly PIL's rounding to bytes between scaling across and down."""
 import argparse
 import json
 import os
@@ -110,6 +112,11 @@ def fathom_words(arguments, case, threads, few):
     return [arguments.fathom, 'eval', case.checkpoint, case.folders[few], '-b', case.batch]
 
 
+def fathom_half_words(arguments, case, threads, few):
+    command = ['classify', case.weights] if case.weights else ['eval', case.checkpoint]
+    return [arguments.fathom, *command, case.folders[few], '-b', case.batch, '--dtype', 'bf16', '--json']
+
+
 class Case:
     """A net, its weights, and the same pictures in a folder of many and one of few."""
 
@@ -157,8 +164,10 @@ def distance(arguments, case, way):
 
 
 def measure(arguments, case, threads):
-    words = {'fathom': fathom_words} | {way: lambda a, c, t, few, way=way: torch_words(a, c, way, t, few)
-                                        for way in arguments.ways.split(',') if case.weights or not way.endswith('workers')}
+    words = {'fathom': fathom_words, 'fathom-bf16': fathom_half_words}
+    for way in arguments.ways.split(','):
+        if case.weights or not way.endswith('workers'):
+            words[way] = lambda a, c, t, few, way=way: torch_words(a, c, way, t, few)
     found = {name: [] for name in words}
     for _ in range(arguments.rounds):
         for name, make in words.items():
@@ -170,7 +179,7 @@ def measure(arguments, case, threads):
     own = statistics.median(each[0] for each in found['fathom'])
     for name, rounds in found.items():
         image, start, peak = (statistics.median(each[k] for each in rounds) for k in range(3))
-        apart = f'  {distance(arguments, case, name):.1e} apart' if case.weights and name != 'fathom' else ''
+        apart = f'  {distance(arguments, case, name):.1e} apart' if case.weights and not name.startswith('fathom') else ''
         print(f'  {name:14} {1e3 * image:8.3f} ms an image  {image / own:5.2f} x  start {start:6.2f} s  {peak / 2**20:6.0f} MiB{apart}',
               flush=True)
 

@@ -134,14 +134,22 @@ struct augment_view augment_centre_view(uint32_t width, uint32_t height, double 
     return (struct augment_view){.x = (width - side) / 2, .y = (height - side) / 2, .side = side};
 }
 
-struct augment_view augment_crop_view(uint32_t width, uint32_t height, double margin, uint32_t crop)
+/* Where one side of a crop begins and how long it is, in pixels of the picture: `place` -1 first, 0 middle, 1 last. Halves are
+ * rounded to even, as Python does. */
+static void cut_side(uint32_t side, uint32_t other, uint32_t size, uint32_t shorter, int place, double *begin,
+                     double *length)
 {
-    struct augment_view view = augment_centre_view(width, height, margin);
+    uint32_t scaled = side <= other ? shorter : (uint32_t)((uint64_t)shorter * side / other);
+    double pixel = (double)side / scaled;
+    *length = scaled == size ? side : size * pixel;
+    *begin = place < 0 ? 0 : place > 0 ? side - *length : rint((scaled - size) / 2.0) * pixel;
+}
+
+struct augment_view augment_crop_view(uint32_t width, uint32_t height, uint32_t size, uint32_t shorter, uint32_t crop)
+{
     uint32_t place = crop % 5;
-    if (place > 0) {
-        view.x = place % 2 == 1 ? 0 : width - view.side;
-        view.y = place <= 2 ? 0 : height - view.side;
-    }
-    view.flip = crop >= 5;
+    struct augment_view view = {.flip = crop >= 5};
+    cut_side(width, height, size, shorter, place == 0 ? 0 : place % 2 == 1 ? -1 : 1, &view.x, &view.side);
+    cut_side(height, width, size, shorter, place == 0 ? 0 : place <= 2 ? -1 : 1, &view.y, &view.down);
     return view;
 }

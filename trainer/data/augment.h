@@ -62,9 +62,10 @@ struct augment_view augment_choose_area(uint64_t seed, uint64_t epoch, uint64_t 
  * papers' single-crop test, 1 takes all of the shorter side). */
 struct augment_view augment_centre_view(uint32_t width, uint32_t height, double margin);
 
-/* Evaluation by ten crops, of which this is number `crop`: 0 the middle as above, 1 to 4 the corners (upper left and right,
- * lower left and right), 5 to 9 the same mirrored (Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural
- * Networks", 2012, section 4.1). */
-struct augment_view augment_crop_view(uint32_t width, uint32_t height, double margin, uint32_t crop);
+/* Evaluation: of the picture scaled until its shorter side is `shorter` pixels long, and the other as many as are whole,
+ * a part of `size` x `size` of those pixels, where torchvision's Resize, CenterCrop and FiveCrop have it: number `crop`,
+ * 0 the middle, 1 to 4 the corners (upper left and right, lower left and right), 5 to 9 the same mirrored (Krizhevsky et
+ * al., "ImageNet Classification with Deep Convolutional Neural Networks", 2012, section 4.1). */
+struct augment_view augment_crop_view(uint32_t width, uint32_t height, uint32_t size, uint32_t shorter, uint32_t crop);
 
 #endif

@@ -17,9 +17,9 @@ uint32_t data_shorter_side(uint32_t image_size, uint32_t crops)
     return (uint32_t)(((uint64_t)image_size * 256 + 112) / 224);
 }
 
-static double margin_of(uint32_t size, uint32_t shorter_side, uint32_t crops)
+static uint32_t shorter_of(uint32_t size, uint32_t shorter_side, uint32_t crops)
 {
-    return (double)(shorter_side ? shorter_side : data_shorter_side(size, crops)) / size;
+    return shorter_side ? shorter_side : data_shorter_side(size, crops);
 }
 
 bool picture_init(struct picture_reader *reader, const struct dataset *dataset, const struct loader_options *options,
@@ -28,7 +28,7 @@ bool picture_init(struct picture_reader *reader, const struct dataset *dataset, 
     *reader = (struct picture_reader){.dataset = dataset,
                                       .part = options->train || options->of_training ? DATASET_TRAIN : DATASET_TEST,
                                       .size = options->image_size,
-                                      .margin = margin_of(options->image_size, options->shorter_side, options->crops),
+                                      .shorter = shorter_of(options->image_size, options->shorter_side, options->crops),
                                       .seed = options->seed,
                                       .augment = options->train && options->augment,
                                       .area_crops = options->area_crops,
@@ -37,7 +37,7 @@ bool picture_init(struct picture_reader *reader, const struct dataset *dataset, 
     if (dataset->cifar && options->image_size != CIFAR_SIDE)
         return error_set(err, ERROR_INPUT, "%s: its images are %u x %u; pictures of %u x %u are not made of them",
                          dataset->path, CIFAR_SIDE, CIFAR_SIDE, options->image_size, options->image_size);
-    if (dataset->cifar && !options->train && (options->crops > 1 || reader->margin > 1))
+    if (dataset->cifar && !options->train && (options->crops > 1 || reader->shorter > reader->size))
         return error_set(err, ERROR_INPUT,
                          "%s: its images are %u x %u and seen whole; crops are taken of folders of pictures",
                          dataset->path, CIFAR_SIDE, CIFAR_SIDE);
@@ -77,7 +77,7 @@ static struct augment_view choose_view(const struct picture_reader *reader, stru
         return augment_choose_area(reader->seed, choice.epoch, choice.image, width, height);
     if (reader->augment && !reader->shifts)
         return augment_choose_view(reader->seed, choice.epoch, choice.image, width, height, reader->size);
-    return augment_crop_view(width, height, reader->margin, choice.crop);
+    return augment_crop_view(width, height, reader->size, reader->shorter, choice.crop);
 }
 
 /* An area view's sides are rounded to whole pixels. */
@@ -85,7 +85,7 @@ double picture_least_side(const struct dataset_views *views, uint32_t width, uin
 {
     uint32_t size = views->image_size;
     double shorter = width < height ? width : height, share = data_cuts_views(size) ? AUGMENT_LEAST_SHARE : 1;
-    double least = shorter * fmin(share, 1 / margin_of(size, views->shorter_side, 1));
+    double least = shorter * fmin(share, (double)size / shorter_of(size, views->shorter_side, 1));
     if (!views->area_crops || !data_cuts_views(size)) return least;
     double area = AUGMENT_LEAST_AREA * width * height;
     return fmin(least, fmax(1, floor(sqrt(area / AUGMENT_MOST_ASPECT) - 0.5)));

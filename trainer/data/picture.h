@@ -14,7 +14,7 @@ struct picture_reader {
     const struct dataset *dataset;
     enum dataset_part part;
     uint32_t size;
-    double margin; /* tests: the shorter side's length relative to the crop's */
+    uint32_t shorter; /* tests: the shorter side's length where the crop's is `size` */
     uint64_t seed;
     bool augment;
     bool area_crops;

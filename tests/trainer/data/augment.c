@@ -173,6 +173,23 @@ Test(augment, views_lie_within_the_picture)
     cr_assert_not(centre.flip);
 }
 
+/* As torchvision's Resize(256) and CenterCrop(224) or FiveCrop(224) have it: 341 x 256 in whole pixels, of which 58.5 is 58. */
+Test(augment, crops_are_of_whole_pixels_of_the_scaled_picture)
+{
+    const double wide = 1000.0 / 341, high = 750.0 / 256;
+    static const double places[][2] = {{58, 16}, {0, 0}, {117, 0}, {0, 32}, {117, 32}};
+    for (uint32_t crop = 0; crop < 10; crop++) {
+        struct augment_view view = augment_crop_view(1000, 750, 224, 256, crop);
+        cr_expect_float_eq(view.x, places[crop % 5][0] * wide, 1e-9, "%u: %g", crop, view.x);
+        cr_expect_float_eq(view.y, places[crop % 5][1] * high, 1e-9, "%u: %g", crop, view.y);
+        cr_expect_float_eq(view.side, 224 * wide, 1e-9);
+        cr_expect_float_eq(view.down, 224 * high, 1e-9);
+        cr_expect_eq(view.flip, crop >= 5);
+    }
+    struct augment_view whole = augment_crop_view(50, 77, 32, 32, 4);
+    cr_expect(whole.x == 0 && whole.side == 50 && whole.y + whole.down == 77);
+}
+
 /* torchvision's RandomResizedCrop: shares of the area and logarithms of the aspect are even, but for what does not fit.
  */
 Test(augment, area_views_have_the_law_that_is_said)
