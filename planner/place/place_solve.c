@@ -23,7 +23,8 @@
 #define FEW_UNITS    12  /* the same of HARD_BUFFERS */
 #define UNITS_GROWTH 4   /* of that, from one round to the next */
 #define SLOW_GROWTH  3   /* the same beside ejection */
-#define STEPS_GROWTH 6   /* of ejection's steps, which begin with as many */
+#define STEPS_SHARE  3   /* of ejection's steps at first to that */
+#define STEPS_GROWTH 12  /* of them, from one round to the next */
 
 /* How long first fit may try orders before the exact search begins: to the end where that search is of no use, a
  * moment for a few hundred buffers. In buffers placed and not in time, so that the same is found each time. */
@@ -115,7 +116,7 @@ static bool take_turns(const struct problem *problem, const struct place_options
                                                      : FEW_UNITS;
     uint64_t charged = 0;
     quota *= 512 + 2 * (uint64_t)problem->count;
-    uint64_t steps = quota;
+    uint64_t steps = STEPS_SHARE * quota;
     bool ok = start_turns(&turns, problem, options, target, err), last = false, limits = options->nodes > 0;
     while (ok && !last && !is_settled(options, result->lower_bound_bytes, best) && !problem_halted(problem)) {
         struct place_options limited = *options;

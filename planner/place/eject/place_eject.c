@@ -1,8 +1,8 @@
-/* Every lane (thread) begins near the best arena so far. Each placement that it finds lowers its capacity by a part of
- * what lies between that and the target, and what sticks out then is placed again; the next round goes on from there,
- * and after many steps a lane begins anew. The one that meets the target after the fewest steps wins, or else the one
- * with the lowest arena, the lower lane on a tie: the others go on to that count and no further, so that the result
- * depends on seed and number of lanes but not on timing. */
+/* A lane (thread) looks for the target itself, and begins anew after many steps: what is met is met soon or late. In one
+ * start of four it begins near the best arena so far: each placement that it finds lowers its capacity by a part of what
+ * lies between that and the target, and what sticks out then is placed again, until that leads no further. The lane that
+ * meets the target after the fewest steps wins, or else the one with the lowest arena, the lower lane on a tie: the
+ * others go on to that count and no further, so that the result depends on seed and number of lanes but not on timing. */
 #include "place_eject.h"
 
 #include <string.h>
@@ -11,21 +11,20 @@
 #include "place_eject_private.h"
 #include "place_lanes.h"
 
-#define LEAST_BUFFERS 8
-#define MOST_BUFFERS  8192
-#define MOST_COVER    (1u << 20) /* sum of lifetimes in sections: what a step goes through twice */
-#define MOST_QUANTA   (1 << 29)  /* of a capacity: twice that is in a word */
 #define LOOK_STEPS    8          /* between two looks at the clock */
 #define DOWN_SHARE    16 /* of what lies between an arena and the target, how far the next one is below it, inverse */
 #define FAR_SHARE     32 /* of the target, how far above it a lane begins at most, inverse */
-#define FRESH_STEPS   1000000 /* after so many a lane that has not met the target begins anew */
+#define FALL_STARTS 4      /* of so many starts one comes down from above, another one of each lane */
+#define FALL_STEPS  100000 /* after so many without a placement such a lane begins anew */
+#define FRESH_STEPS 400000 /* and one that looks for the target after so many */
 
 struct worker {
     struct eject *eject;
     struct eject_lane lane;
     uint32_t index;
-    uint64_t age; /* steps since it began; 0 = it has not */
+    uint64_t left; /* steps until it begins anew; 0 = it begins */
     uint64_t starts;
+    bool falls;
     uint64_t steps;  /* used in this round */
     int32_t *offset; /* of each item, in the lowest placement of the round */
     int32_t lowest;  /* its arena, in quanta; INT32_MAX = none */
@@ -46,10 +45,7 @@ struct eject {
 bool eject_fits(const struct problem *problem)
 {
     if (problem->any_fixed || problem->mixed_align || problem->chunk > 0) return false;
-    if (problem->count < LEAST_BUFFERS || problem->count > MOST_BUFFERS) return false;
-    uint64_t cover = 0;
-    for (size_t i = 0; i < problem->count; i++) cover += problem->last[i] - problem->first[i];
-    return cover <= MOST_COVER && problem->bound / problem_quantum(problem) < MOST_QUANTA / 4;
+    return items_fit(problem);
 }
 
 void eject_destroy(struct eject *eject)
@@ -100,13 +96,24 @@ struct eject *eject_create(const struct problem *problem, const struct place_opt
 static bool go_on_below(struct worker *worker)
 {
     const struct eject *eject = worker->eject;
-    memcpy(worker->offset, worker->lane.low, eject->items.count * sizeof *worker->offset);
+    memcpy(worker->offset, worker->lane.chains.least[END_FLOOR], eject->items.count * sizeof *worker->offset);
     worker->lowest = lane_arena(&worker->lane);
     worker->lowest_steps = worker->steps;
     if (worker->lowest <= eject->target) return false;
     int32_t down = (worker->lowest - eject->target) / DOWN_SHARE;
     lane_lower(&worker->lane, worker->lowest - (down > 0 ? down : 1));
+    worker->left = FALL_STEPS;
     return true;
+}
+
+static void begin_anew(struct worker *worker)
+{
+    const struct eject *eject = worker->eject;
+    int32_t capacity = worker->lowest <= eject->begin ? worker->lowest - 1 : eject->begin;
+    worker->falls = (worker->starts + worker->index) % FALL_STARTS == 0;
+    worker->left = worker->falls ? FALL_STEPS : FRESH_STEPS;
+    lane_begin(&worker->lane, worker->falls ? capacity : eject->target, eject->options->seed,
+               worker->starts++ * eject->lanes + worker->index);
 }
 
 static void *run_worker(void *argument)
@@ -115,18 +122,16 @@ static void *run_worker(void *argument)
     struct eject *eject = worker->eject;
     bool more = true;
     worker->lowest = INT32_MAX;
-    if (worker->age == 0)
-        lane_begin(&worker->lane, eject->begin, eject->options->seed, worker->starts++ * eject->lanes + worker->index);
-    else if (worker->lane.capacity > eject->begin)
-        lane_lower(&worker->lane, eject->begin);
+    if (worker->left > 0 && worker->lane.capacity > eject->begin) lane_lower(&worker->lane, eject->begin);
     for (worker->steps = 0; more && worker->steps < eject->budget;) {
         if (worker->steps % LOOK_STEPS == 0 && problem_halted(eject->problem)) break;
         if (worker->steps > atomic_load_explicit(&eject->stop, memory_order_relaxed)) break;
+        if (worker->left == 0) begin_anew(worker);
+        worker->left--;
         bool found = lane_step(&worker->lane);
         worker->steps++;
         if (found) more = go_on_below(worker);
     }
-    worker->age = worker->age + worker->steps < FRESH_STEPS ? worker->age + worker->steps : 0;
     if (!more) lanes_lower_stop(&eject->stop, worker->steps);
     return NULL;
 }

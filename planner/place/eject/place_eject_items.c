@@ -3,8 +3,32 @@
 #include "mem.h"
 #include "place_eject_private.h"
 #include "place_sort.h"
+#include "vector_units.h"
 
 #define BUNDLE_SHARE 48 /* of the bound: what buffers of one lifetime make up together, at most, inverse */
+#define LEAST_ITEMS  8
+#define MOST_CELLS   ((uint64_t)1 << 20) /* sum of lifetimes in sections */
+#define MOST_PAIRS   ((uint64_t)1 << 23) /* that live at one time, each twice */
+
+FOR_VECTOR_UNITS static uint64_t count_pairs(const uint32_t *first, const uint32_t *last, size_t count)
+{
+    uint64_t pairs = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t of_one = 0;
+        for (size_t k = 0; k < count; k++) of_one += (first[k] < last[i]) & (first[i] < last[k]);
+        pairs += of_one;
+    }
+    return pairs;
+}
+
+bool items_fit(const struct problem *problem)
+{
+    if (problem->count < LEAST_ITEMS || problem->count > MOST_ITEMS) return false;
+    uint64_t cells = 0;
+    for (size_t i = 0; i < problem->count; i++) cells += problem->last[i] - problem->first[i];
+    if (cells > MOST_CELLS || problem->bound / problem_quantum(problem) >= MOST_QUANTA / 4) return false;
+    return count_pairs(problem->first, problem->last, problem->count) <= MOST_PAIRS;
+}
 
 static bool same_lifetime(const struct problem *problem, uint32_t a, uint32_t b)
 {
@@ -55,26 +79,62 @@ static void weigh(struct eject_items *items)
     for (uint32_t i = 0; i < items->count; i++) {
         double size = (double)items->size[i] / largest;
         double length = (double)(items->last[i] - items->first[i]) / items->sections;
-        items->base[i] = 1 + (uint64_t)((MOST_BASE - 1) * sqrt(size * sqrt(length)));
+        items->base[i] = 1 + (uint64_t)((MOST_BASE - 1) * sqrt(size * sqrt(size * length)));
     }
+}
+
+/* Where each item's sections begin, the floor's and the ceiling's too. */
+static void list_cells(struct eject_items *items)
+{
+    uint32_t cell = 0;
+    for (uint32_t end = 0; end < END_COUNT; end++) {
+        items->first[items->count + end] = 0;
+        items->last[items->count + end] = items->sections;
+        items->size[items->count + end] = 0;
+    }
+    for (uint32_t i = 0; i < items->count + END_COUNT; i++) {
+        items->cell[i] = cell;
+        cell += items->last[i] - items->first[i];
+    }
+    items->cell[items->count + END_COUNT] = cell;
+}
+
+static bool list_near(struct eject_items *items, struct error *err)
+{
+    uint64_t pairs = count_pairs(items->first, items->last, items->count);
+    items->near = mem_alloc(MEM_SEARCH, pairs, sizeof *items->near);
+    if (!items->near) return error_memory(err, pairs * sizeof *items->near, "buffers that live at one time");
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < items->count; i++) {
+        items->near_start[i] = at;
+        for (uint32_t k = 0; k < items->count; k++)
+            if (k != i && items->first[k] < items->last[i] && items->first[i] < items->last[k])
+                items->near[at++] = (uint16_t)k;
+    }
+    items->near_start[items->count] = at;
+    return true;
 }
 
 bool items_init(struct eject_items *items, const struct problem *problem, uint64_t quantum, struct error *err)
 {
     size_t count = problem->count;
-    *items = (struct eject_items){.sections = problem->sections, .quantum = quantum};
-    items->first = mem_alloc(MEM_SEARCH, count, sizeof *items->first);
-    items->last = mem_alloc(MEM_SEARCH, count, sizeof *items->last);
-    items->size = mem_alloc(MEM_SEARCH, count, sizeof *items->size);
+    *items = (struct eject_items){.sections = (uint32_t)problem->sections, .quantum = quantum};
+    items->first = mem_alloc(MEM_SEARCH, count + END_COUNT, sizeof *items->first);
+    items->last = mem_alloc(MEM_SEARCH, count + END_COUNT, sizeof *items->last);
+    items->size = mem_alloc(MEM_SEARCH, count + END_COUNT, sizeof *items->size);
     items->base = mem_alloc(MEM_SEARCH, count, sizeof *items->base);
     items->start = mem_alloc(MEM_SEARCH, count + 1, sizeof *items->start);
     items->member = mem_alloc(MEM_SEARCH, count, sizeof *items->member);
-    if (!items->first || !items->last || !items->size || !items->base || !items->start || !items->member)
-        return error_memory(err, count * 32, "buffers to insert");
+    items->cell = mem_alloc(MEM_SEARCH, count + END_COUNT + 1, sizeof *items->cell);
+    items->near_start = mem_alloc(MEM_SEARCH, count + 1, sizeof *items->near_start);
+    if (!items->first || !items->last || !items->size || !items->base || !items->start || !items->member ||
+        !items->cell || !items->near_start)
+        return error_memory(err, count * 40, "buffers to insert");
     TRY(sort_members(items, problem, err));
     bundle(items, problem);
     weigh(items);
-    return true;
+    list_cells(items);
+    return list_near(items, err);
 }
 
 void items_finish(struct eject_items *items)
@@ -85,4 +145,7 @@ void items_finish(struct eject_items *items)
     mem_free(items->base);
     mem_free(items->start);
     mem_free(items->member);
+    mem_free(items->cell);
+    mem_free(items->near_start);
+    mem_free(items->near);
 }

@@ -150,48 +150,98 @@ static bool live_together(const struct eject_items *items, uint32_t a, uint32_t 
     return items->first[a] < items->last[b] && items->first[b] < items->last[a];
 }
 
-/* The longest paths from the floor and to the ceiling, worked out anew. */
-static void check_offsets(const struct eject_items *items, const struct eject_lane *lane)
+/* The longest paths from the floor and to the ceiling, worked out anew; returns how many are placed. */
+static uint32_t check_offsets(const struct eject_items *items, const struct eject_lane *lane)
 {
-    for (uint32_t k = 0; k < lane->placed; k++) {
-        uint32_t item = lane->order[k];
-        int32_t low = 0, high = lane->capacity;
-        for (uint32_t m = 0; m < lane->placed; m++) {
-            uint32_t other = lane->order[m];
-            if (m == k || !live_together(items, item, other)) continue;
-            if (m < k && lane->low[other] + items->size[other] > low) low = lane->low[other] + items->size[other];
-            if (m > k && lane->high[other] < high) high = lane->high[other];
-            cr_assert((lane->middle[other] < lane->middle[item]) == (m < k));
+    const struct eject_chains *chains = &lane->chains;
+    uint32_t placed = 0;
+    for (uint32_t item = 0; item < items->count; item++) {
+        if (chains->least[END_FLOOR][item] == CHAINS_NOWHERE) continue;
+        int32_t low = 0, above = 0;
+        for (uint32_t other = 0; other < items->count; other++) {
+            if (other == item || !live_together(items, item, other)) continue;
+            bool below = chains->middle[other] < chains->middle[item];
+            if (chains->least[END_FLOOR][other] == CHAINS_NOWHERE) continue;
+            int32_t end = chains->least[below ? END_FLOOR : END_CEILING][other] + items->size[other];
+            if (below && end > low) low = end;
+            if (!below && end > above) above = end;
         }
-        cr_assert_eq(lane->low[item], low);
-        cr_assert_eq(lane->high[item], high - items->size[item]);
-        cr_assert_leq(low, lane->high[item]);
+        cr_assert_eq(chains->least[END_FLOOR][item], low);
+        cr_assert_eq(chains->least[END_CEILING][item], above);
+        cr_assert_leq(low + items->size[item] + above, lane->capacity);
+        placed++;
+    }
+    return placed;
+}
+
+/* In each section those that are placed and live, each once, from the floor to the ceiling and back. */
+static void check_lists(const struct eject_items *items, const struct eject_chains *chains)
+{
+    for (uint32_t s = 0; s < items->sections; s++) {
+        uint32_t at = items->count + END_FLOOR, listed = 0, live = 0;
+        while (at != items->count + END_CEILING) {
+            uint32_t above = chains->next[END_CEILING][items->cell[at] + s - items->first[at]];
+            cr_assert(items->first[above] <= s && s < items->last[above]);
+            cr_assert_eq(chains->next[END_FLOOR][items->cell[above] + s - items->first[above]], at);
+            cr_assert_lt(chains->middle[at], chains->middle[above]);
+            at = above;
+            listed++;
+        }
+        for (uint32_t i = 0; i < items->count; i++)
+            live += items->first[i] <= s && s < items->last[i] && chains->least[END_FLOOR][i] != CHAINS_NOWHERE;
+        cr_assert_eq(listed, live + 1);
     }
 }
 
-/* Of an order the lowest offsets and the highest agree with it at every step, at falling capacities too. */
+/* What left in a step weighs what was told, all that weighed least. */
+static void check_step(const struct eject_items *items, struct eject_lane *lane, bool *all)
+{
+    uint64_t weight[MOST], left = 0;
+    bool placed[MOST];
+    for (uint32_t i = 0; i < items->count; i++) {
+        weight[i] = lane->weight[i];
+        placed[i] = lane->chains.least[END_FLOOR][i] != CHAINS_NOWHERE;
+    }
+    uint32_t waiting = lane->waiting;
+    *all = lane_step(lane);
+    for (uint32_t i = 0; i < items->count; i++)
+        if (placed[i] && lane->chains.least[END_FLOOR][i] == CHAINS_NOWHERE) left += weight[i];
+    bool moved = left > 0 || lane->waiting != waiting;
+    cr_assert(!moved || waiting == 0 || left == lane->least);
+}
+
+/* Of an order the lowest offsets and the highest agree with it at every step, at falling capacities too; few offsets
+ * are weighed one by one, many from change to change. */
+static void follow(uint32_t instants, uint64_t quantum)
+{
+    struct fixture fixture;
+    struct eject_items items;
+    struct eject_lane lane;
+    struct error err = {0};
+    bool all;
+    begin(&fixture, 120, instants, 60, 3);
+    cr_assert(items_init(&items, &fixture.problem, quantum, &err), "%s", err.text);
+    cr_assert(lane_init(&lane, &items, &err), "%s", err.text);
+    int32_t unit = (int32_t)(64 / quantum), bound = (int32_t)(fixture.problem.bound / quantum), capacity = bound / 4 * 5;
+    lane_begin(&lane, capacity, 3, 0);
+    for (int step = 0; step < 1000; step++) {
+        check_step(&items, &lane, &all);
+        if (all && capacity > bound) lane_lower(&lane, capacity -= unit);
+        chains_blend(&lane.chains, capacity, step % (BLEND_STEPS + 1));
+        cr_assert_eq(check_offsets(&items, &lane) + lane.waiting, items.count);
+        check_lists(&items, &lane.chains);
+    }
+    cr_assert_lt(capacity, bound / 8 * 9);
+    lane_finish(&lane);
+    items_finish(&items);
+    problem_finish(&fixture.problem);
+}
+
 Test(place_eject, an_order_is_a_placement_at_every_step)
 {
-    for (uint32_t instants = 20; instants <= 300; instants += 70) {
-        struct fixture fixture;
-        struct eject_items items;
-        struct eject_lane lane;
-        struct error err = {0};
-        begin(&fixture, 120, instants, 60, 3);
-        cr_assert(items_init(&items, &fixture.problem, 64, &err), "%s", err.text);
-        cr_assert(lane_init(&lane, &items, &err), "%s", err.text);
-        int32_t bound = (int32_t)(fixture.problem.bound / 64), capacity = bound * 5 / 4;
-        lane_begin(&lane, capacity, 3, 0);
-        for (int step = 0; step < 1500; step++) {
-            if (lane_step(&lane) && capacity > bound) lane_lower(&lane, --capacity);
-            cr_assert_eq(lane.placed + lane.waiting, items.count);
-            check_offsets(&items, &lane);
-        }
-        cr_assert_lt(capacity, bound * 9 / 8);
-        lane_finish(&lane);
-        items_finish(&items);
-        problem_finish(&fixture.problem);
-    }
+    for (uint32_t instants = 20; instants <= 300; instants += 70) follow(instants, 64);
+    follow(60, 1);
+    follow(200, 1);
 }
 
 Test(place_eject, the_same_seed_finds_the_same)
