@@ -1,0 +1,101 @@
+/* Rectangles of time and bytes that buffers fill without a gap (place_blocks.h) are placed as one buffer each. What is
+ * left of a tiling is few, of a few hundred tiles of a million or none, and all placers in turn place it. */
+#include <string.h>
+
+#include "clock.h"
+#include "mem.h"
+#include "place_blocks.h"
+#include "place_solve.h"
+
+#define LEAST_BUFFERS 4000 /* below it a drawing is as soon made (place_perfect.c) */
+#define MOST_LEFT     8    /* of the buffers so much may be left, its inverse: else it is another kind of problem */
+#define FIRST_ROUNDS  40   /* of making blocks anew, until as few are left as ever were; and without success */
+#define MOST_ROUNDS   160
+#define MOST_TRIES    4 /* at what is left, where there is time: blocks are made anew before each, */
+#define SHARE         2 /* and it has so much of the time, its inverse */
+
+struct tiles {
+    const struct problem *problem;
+    const struct place_options *options;
+    struct blocks *blocks;
+    uint32_t round;
+};
+
+static bool remake(struct tiles *tiles, struct error *err)
+{
+    size_t left = blocks_left(tiles->blocks), least = left;
+    for (uint32_t round = 0; left > 1 && round < MOST_ROUNDS && !problem_halted(tiles->problem); round++) {
+        if (round >= FIRST_ROUNDS && left <= least) break;
+        TRY(blocks_remake(tiles->blocks, tiles->round++, tiles->options->seed, err));
+        left = blocks_left(tiles->blocks);
+        if (left < least) least = left;
+    }
+    return true;
+}
+
+static uint64_t share_time(const struct problem *problem)
+{
+    uint64_t now = clock_now_ns(), end = problem->deadline_ns;
+    return end > now ? now + (end - now) / SHARE : end;
+}
+
+static bool solve(const struct tiles *tiles, struct place_buffer *left, size_t count, struct error *err)
+{
+    struct place_options options = *tiles->options;
+    struct place_result result = {0};
+    struct placement found = {0};
+    struct problem inner;
+    options.progress = NULL;
+    TRY(problem_init(&inner, left, count, err));
+    inner.quit = tiles->problem->quit;
+    inner.deadline_ns = share_time(tiles->problem);
+    bool ok = problem_solve(&inner, &options, &found, &result, err);
+    for (size_t i = 0; ok && i < inner.count; i++) left[inner.origin[i]].offset = found.offset[i];
+    mem_free(found.offset);
+    problem_finish(&inner);
+    return ok;
+}
+
+static bool spread(const struct tiles *tiles, const struct place_buffer *left, struct placement *best,
+                   struct error *err)
+{
+    size_t count = tiles->problem->count;
+    uint64_t *offset = mem_alloc(MEM_SEARCH, count, sizeof *offset);
+    if (!offset) return error_memory(err, count * sizeof *offset, "offsets");
+    blocks_spread(tiles->blocks, left, offset);
+    uint64_t arena = problem_arena(tiles->problem, offset);
+    if (arena < best->arena) {
+        memcpy(best->offset, offset, count * sizeof *offset);
+        best->arena = arena;
+    }
+    mem_free(offset);
+    return true;
+}
+
+static bool place_left(const struct tiles *tiles, struct placement *best, struct error *err)
+{
+    size_t count = blocks_left(tiles->blocks);
+    struct place_buffer *left = mem_alloc(MEM_SEARCH, count, sizeof *left);
+    if (!left) return error_memory(err, count * sizeof *left, "what blocks leave");
+    blocks_list(tiles->blocks, left);
+    bool ok = solve(tiles, left, count, err) && spread(tiles, left, best, err);
+    mem_free(left);
+    return ok;
+}
+
+bool tiles_improve(const struct problem *problem, const struct place_options *options, struct placement *best,
+                   struct error *err)
+{
+    struct tiles tiles = {.problem = problem, .options = options};
+    if (problem->count < LEAST_BUFFERS || !blocks_suit(problem)) return true;
+    tiles.blocks = blocks_create(problem, err);
+    if (!tiles.blocks) return false;
+    blocks_make(tiles.blocks);
+    bool ok = true, few = blocks_left(tiles.blocks) <= problem->count / MOST_LEFT;
+    for (uint32_t i = 0; ok && few && i < (problem->deadline_ns > 0 ? MOST_TRIES : 1); i++) {
+        ok = remake(&tiles, err) && place_left(&tiles, best, err);
+        if (best->arena == problem->bound || problem_halted(problem)) break;
+    }
+    blocks_destroy(tiles.blocks);
+    return ok;
+}
