@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "mem.h"
 #include "place_blocks.h"
+#include "place_fast.h"
 #include "place_solve.h"
 
 #define LEAST_BUFFERS 4000 /* below it a drawing is as soon made (place_perfect.c) */
@@ -83,6 +84,12 @@ static bool place_left(const struct tiles *tiles, struct placement *best, struct
     return ok;
 }
 
+/* Of fewer buffers a drawing, which comes later, is soon made. */
+static uint32_t most_tries(const struct problem *problem)
+{
+    return problem->deadline_ns > 0 && problem->count >= MANY_BUFFERS ? MOST_TRIES : 1;
+}
+
 bool tiles_improve(const struct problem *problem, const struct place_options *options, struct placement *best,
                    struct error *err)
 {
@@ -92,7 +99,7 @@ bool tiles_improve(const struct problem *problem, const struct place_options *op
     if (!tiles.blocks) return false;
     blocks_make(tiles.blocks);
     bool ok = true, few = blocks_left(tiles.blocks) <= problem->count / MOST_LEFT;
-    for (uint32_t i = 0; ok && few && i < (problem->deadline_ns > 0 ? MOST_TRIES : 1); i++) {
+    for (uint32_t i = 0; ok && few && i < most_tries(problem); i++) {
         ok = remake(&tiles, err) && place_left(&tiles, best, err);
         if (best->arena == problem->bound || problem_halted(problem)) break;
     }
