@@ -10,8 +10,8 @@
 
 #define LEAST_BUFFERS 4000 /* below it a drawing is as soon made (place_perfect.c) */
 #define MOST_LEFT     8    /* of the buffers so much may be left, its inverse: else it is another kind of problem */
-#define FIRST_ROUNDS  40   /* of making blocks anew, until as few are left as ever were; and without success */
-#define MOST_ROUNDS   160
+#define FIRST_ROUNDS  100  /* of making blocks anew, until as few are left as ever were; and without success */
+#define MOST_ROUNDS   200
 #define MOST_TRIES    4 /* at what is left, where there is time: blocks are made anew before each, */
 #define SHARE         2 /* and it has so much of the time, its inverse */
 
