@@ -23,6 +23,7 @@ struct trace_reader {
     bool lost;              /* since lost_from no block was found */
     bool lost_zeros;        /* and there were zeros there: perhaps a dropped segment */
     uint64_t lost_from;
+    bool looks, at_end; /* see trace_reader_look */
     struct trace_reader_stats stats;
 };
 
@@ -45,7 +46,7 @@ static bool check_size(struct trace_reader *reader, struct error *err)
  * systems may give less than is there. */
 static bool fill(struct trace_reader *reader, size_t wanted, struct error *err)
 {
-    if (reader->length - reader->at >= wanted) return true;
+    if (reader->length - reader->at >= wanted || reader->at_end) return true;
     reader->length -= reader->at;
     memmove(reader->window, reader->window + reader->at, reader->length);
     reader->window_offset += reader->at;
@@ -60,7 +61,9 @@ static bool fill(struct trace_reader *reader, size_t wanted, struct error *err)
         reader->length += (size_t)got;
         if ((size_t)got == room) continue;
         TRY(check_size(reader, err));
-        if (got == 0 || reader->window_offset + reader->length >= reader->stats.size_bytes) return true;
+        bool at_end = got == 0 || reader->window_offset + reader->length >= reader->stats.size_bytes;
+        reader->at_end = at_end && reader->looks;
+        if (at_end) return true;
     }
     return true;
 }
@@ -229,11 +232,15 @@ bool trace_reader_next(struct trace_reader *reader, struct trace_block *block, c
     return true;
 }
 
+void trace_reader_look(struct trace_reader *reader)
+{
+    reader->looks = true;
+    reader->at_end = false;
+}
+
 void trace_reader_stats(const struct trace_reader *reader, struct trace_reader_stats *stats)
 {
     *stats = reader->stats;
-    struct stat info;
-    if (fstat(reader->fd, &info) == 0) stats->size_bytes = (uint64_t)info.st_size;
     uint64_t from = reader->lost ? reader->lost_from : offset_now(reader);
     stats->tail_bytes = stats->size_bytes > from ? stats->size_bytes - from : 0;
 }

@@ -26,8 +26,11 @@ void trace_reader_close(struct trace_reader *reader);
  * a later call goes on from there. */
 bool trace_reader_next(struct trace_reader *reader, struct trace_block *block, const uint8_t **payload, bool *found,
                        struct error *err);
+/* From now on the file is not asked for more once its end has been met, until this is called again: where blocks are read until
+ * there are no more, several times a second, the end is asked for once and not twice. */
+void trace_reader_look(struct trace_reader *reader);
 void trace_reader_stats(const struct trace_reader *reader, struct trace_reader_stats *stats);
-/* stats.end_offset alone, without asking the file system. */
+/* stats.end_offset alone. */
 uint64_t trace_reader_end_offset(const struct trace_reader *reader);
 
 #endif

@@ -306,6 +306,7 @@ bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, ui
     uint64_t before = follower->rollup.events, most = most_events ? most_events : UINT64_MAX;
     struct trace_item item;
     bool ok = true;
+    trace_stream_look(follower->stream);
     while (ok && follower->rollup.events - before < most) {
         ok = trace_stream_next(follower->stream, &item, err) && rollup_take_item(follower, &item, err);
         if (ok && item.type == TRACE_ITEM_NONE) break;

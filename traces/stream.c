@@ -37,6 +37,8 @@ void trace_stream_close(struct trace_stream *stream)
     mem_free(stream);
 }
 
+void trace_stream_look(struct trace_stream *stream) { trace_reader_look(stream->reader); }
+
 void trace_stream_stats(const struct trace_stream *stream, struct trace_stream_stats *stats)
 {
     *stats = stream->stats;

@@ -104,6 +104,8 @@ struct trace_time {
 size_t trace_stream_times(struct trace_stream *stream, struct trace_time *times, size_t most);
 /* Name `number` of those read so far, NULL for one that was lost. False past the last. */
 bool trace_stream_name(const struct trace_stream *stream, size_t number, const char **name);
+/* See trace_reader_look. */
+void trace_stream_look(struct trace_stream *stream);
 void trace_stream_stats(const struct trace_stream *stream, struct trace_stream_stats *stats);
 
 #endif

@@ -284,6 +284,11 @@ Test(trace_rollup, a_look_reads_the_file_once)
     cr_assert(trace_reader_next(reader, &block, &payload, &found, &err) && !found);
     trace_reader_stats(reader, &stats);
     cr_expect_eq(stats.reads, before + 1, "once to see that nothing has come");
+    trace_reader_look(reader);
+    for (int search = 0; search < 3; search++)
+        cr_assert(trace_reader_next(reader, &block, &payload, &found, &err) && !found);
+    trace_reader_stats(reader, &stats);
+    cr_expect_eq(stats.reads, before + 2, "once in a look");
     trace_reader_close(reader);
 }
 
