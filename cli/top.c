@@ -22,6 +22,7 @@
 #include "top_interrupt.h"
 #include "top_ranks.h"
 #include "top_record.h"
+#include "top_replay.h"
 #include "watch.h"
 
 static const char *const manual[] = {
@@ -52,7 +53,8 @@ static const char *const manual[] = {
     "    --batch json|csv   print the op table, the kernel table and the run's state\n"
     "                       for a script and leave; csv is one table: with\n"
     "                       --view kernels that of kernels\n"
-    "    --replay           play a finished run at its own pace\n"
+    "    --replay           play a finished run at its own pace: n and p go a step on\n"
+    "                       and back, < and > halve and double the pace\n"
     "    --speed X          of the replay (default 1)\n"
     "    --until-end        leave when the run ends; 1 when its process is gone\n"
     "                       without having closed the trace\n"
@@ -292,20 +294,16 @@ static bool show(struct dashboard *dashboard, const struct rollup *rollup, struc
 #define READ_EVENTS (1u << 18)
 #define READ_NS     UINT64_C(40000000)
 
-/* Reads on: all there is, or in a replay what had happened `elapsed` into the run. *behind: there is more. */
-static bool read_on(struct trace_follower *follower, const struct top_options *options, uint64_t elapsed_ns,
-                    uint64_t *grown, bool *behind, struct error *err)
+/* Reads on: all there is. *behind: there is more. */
+static bool read_on(struct trace_follower *follower, uint64_t *grown, bool *behind, struct error *err)
 {
-    const struct rollup *rollup = trace_follow_rollup(follower);
-    const uint64_t most = options->replay ? 512 : READ_EVENTS, begun = clock_now_ns();
+    const uint64_t begun = clock_now_ns();
     *grown = 0;
     *behind = false;
-    for (uint64_t read = most; read > 0 && (options->replay || read >= most);) {
-        uint64_t played = rollup->events ? rollup->last_ns - rollup->first_ns : 0;
-        if (options->replay && (double)played > (double)elapsed_ns * options->speed) return true;
-        *behind = !options->replay && clock_now_ns() - begun > READ_NS;
+    for (uint64_t read = READ_EVENTS; read >= READ_EVENTS;) {
+        *behind = clock_now_ns() - begun > READ_NS;
         if (*behind) return true;
-        TRY(trace_follow_more(follower, most, &read, err));
+        TRY(trace_follow_more(follower, READ_EVENTS, &read, err));
         *grown += read;
     }
     return true;
@@ -320,29 +318,58 @@ static bool say_crashed(const struct top_options *options, const struct rollup *
                      options->path, rollup->pid, options->path);
 }
 
-static bool run_loop(struct trace_follower *follower, struct dashboard *dashboard, struct top_record *record,
+/* What a look at the file goes by. */
+struct look {
+    struct trace_watch watch;
+    struct top_replay replay;
+};
+
+/* Takes in what has come since the last look. */
+static bool look_on(struct look *look, struct trace_follower **follower, struct dashboard *dashboard,
+                    const struct top_options *options, uint64_t now, uint64_t *grown, struct error *err)
+{
+    dashboard->reading = false;
+    *grown = 0;
+    if (options->replay) {
+        TRY(top_replay_read(&look->replay, dashboard, *follower, now, grown, err));
+    } else if (!dashboard->paused) {
+        TRY(read_on(*follower, grown, &dashboard->reading, err));
+        if (dashboard->reading) dashboard->read_part = trace_follow_part(*follower);
+    }
+    const struct rollup *rollup = trace_follow_rollup(*follower);
+    if (!dashboard->paused) {
+        trace_watch_see(&look->watch, rollup, *grown, now);
+        dashboard->crashed = !options->replay && trace_watch_crashed(&look->watch, rollup, now);
+        dashboard->stopped_at = options->replay ? 0 : trace_last_moment(rollup);
+    }
+    dashboard->silent_seconds = trace_watch_silence(&look->watch, now);
+    return true;
+}
+
+/* A replay stands where it has gone to by steps. */
+static bool go_steps(struct look *look, struct trace_follower **follower, struct dashboard *dashboard,
+                     struct renewal *renewal, const struct top_options *options, struct error *err)
+{
+    TRY(top_replay_step(&look->replay, dashboard, follower, options->path, err));
+    dashboard->paused = false;
+    TRY(renew(dashboard, trace_follow_rollup(*follower), renewal, true, err));
+    dashboard->paused = true;
+    return true;
+}
+
+static bool run_loop(struct trace_follower **follower, struct dashboard *dashboard, struct top_record *record,
                      const struct top_options *options, struct canvas *canvas, struct error *err)
 {
-    const struct rollup *rollup = trace_follow_rollup(follower);
     bool ascii = options->ascii || !screen_has_utf8();
-    uint64_t begun = clock_now_ns(), paused_ns = 0, last = begun;
-    struct trace_watch watch;
+    struct look look;
     struct renewal renewal = {0};
     bool asked = true;
-    trace_watch_begin(&watch, options->path, begun);
+    trace_watch_begin(&look.watch, options->path, clock_now_ns());
+    top_replay_begin(&look.replay, clock_now_ns());
     while (!dashboard->quit && !top_interrupted()) {
-        uint64_t now = clock_now_ns(), grown = 0;
-        if (dashboard->paused) paused_ns += now - last;
-        last = now;
-        dashboard->reading = false;
-        if (!dashboard->paused) {
-            TRY(read_on(follower, options, now - begun - paused_ns, &grown, &dashboard->reading, err));
-            if (dashboard->reading) dashboard->read_part = trace_follow_part(follower);
-            trace_watch_see(&watch, rollup, grown, now);
-            dashboard->crashed = !options->replay && trace_watch_crashed(&watch, rollup, now);
-            dashboard->stopped_at = options->replay ? 0 : trace_last_moment(rollup);
-        }
-        dashboard->silent_seconds = trace_watch_silence(&watch, now);
+        uint64_t now = clock_now_ns(), grown;
+        TRY(look_on(&look, follower, dashboard, options, now, &grown, err));
+        const struct rollup *rollup = trace_follow_rollup(*follower);
         top_record_look(record, dashboard, rollup, now);
         TRY(renew(dashboard, rollup, &renewal, asked, err));
         TRY(show(dashboard, rollup, &renewal, grown > 0 || asked, canvas, ascii, err));
@@ -355,11 +382,12 @@ static bool run_loop(struct trace_follower *follower, struct dashboard *dashboar
         dashboard->click_row = key.row;
         dashboard->click_column = key.column;
         dashboard_key(dashboard, rollup, key.key);
+        if (dashboard->asks_steps) TRY(go_steps(&look, follower, dashboard, &renewal, options, err));
     }
     return true;
 }
 
-static bool run_dashboard(struct trace_follower *follower, struct dashboard *dashboard,
+static bool run_dashboard(struct trace_follower **follower, struct dashboard *dashboard,
                           const struct top_options *options, struct error *err)
 {
     top_catch_interrupts();
@@ -367,6 +395,7 @@ static bool run_dashboard(struct trace_follower *follower, struct dashboard *das
     struct canvas canvas = {0};
     struct top_record record;
     dashboard->replay = options->replay;
+    dashboard->speed = options->speed;
     top_record_begin(&record, options->path);
     bool ok = run_loop(follower, dashboard, &record, options, &canvas, err);
     top_record_end(&record);
@@ -375,7 +404,7 @@ static bool run_dashboard(struct trace_follower *follower, struct dashboard *das
     return ok;
 }
 
-static bool run_with(struct trace_follower *follower, struct dashboard *dashboard, const struct top_options *options,
+static bool run_with(struct trace_follower **follower, struct dashboard *dashboard, const struct top_options *options,
                      struct error *err)
 {
     if (options->view) TRY(parse_view(options->view, &dashboard->view, err));
@@ -385,10 +414,10 @@ static bool run_with(struct trace_follower *follower, struct dashboard *dashboar
     uint64_t read;
     uint64_t now = clock_now_ns();
     struct trace_watch watch;
-    const struct rollup *rollup = trace_follow_rollup(follower);
+    const struct rollup *rollup = trace_follow_rollup(*follower);
     trace_watch_begin(&watch, options->path, now);
     for (int look = 0; look < 2; look++) { /* the second brings what came before the process was asked for */
-        do TRY(trace_follow_more(follower, 0, &read, err));
+        do TRY(trace_follow_more(*follower, 0, &read, err));
         while (read > 0);
         trace_watch_see(&watch, rollup, 0, now);
     }
@@ -416,7 +445,7 @@ static int run(int argc, char **argv, struct error *err)
     if (!trace_follow(options.path, &follower, err)) return 2;
     struct dashboard dashboard;
     dashboard_init(&dashboard);
-    bool ok = run_with(follower, &dashboard, &options, err);
+    bool ok = run_with(&follower, &dashboard, &options, err);
     dashboard_finish(&dashboard);
     trace_unfollow(follower);
     return ok ? 0 : 1;

@@ -70,7 +70,9 @@ void canvas_glyph(struct canvas *canvas, struct rect area, uint32_t row, uint32_
 /* The next code point of UTF-8; a byte that starts none, and what a terminal would obey, become '?'. */
 static uint32_t next_point(const char **text)
 {
-    uint32_t point = '?';
+    uint32_t point = (unsigned char)**text;
+    if (point >= 0x20 && point < 0x7F) return ++*text, point; /* nearly all of a screen's */
+    point = '?';
     size_t length = utf8_character(*text, strnlen(*text, 4), &point);
     *text += length ? length : 1;
     return printable_point(point) ? point : '?';
@@ -84,8 +86,8 @@ static int point_cells(uint32_t point) { return canvas_ascii(point) != '?' ? 1 :
 static uint32_t next_glyph(const char **text)
 {
     uint32_t glyph = next_point(text);
-    for (const char *next = *text; *next && point_cells(next_point(&next)) == 0;) *text = next;
-    return point_cells(glyph) == 1 ? glyph : '?';
+    for (const char *next = *text; (unsigned char)*next >= 0x80 && point_cells(next_point(&next)) == 0;) *text = next;
+    return glyph < 0x80 || point_cells(glyph) == 1 ? glyph : '?';
 }
 
 uint32_t canvas_width(const char *text)
@@ -160,8 +162,6 @@ static size_t least_wanted(const struct canvas_item *items, const bool *dropped,
     return found;
 }
 
-#define MOST_ITEMS 16
-
 static void drop_items(const struct canvas_item *items, bool *dropped, size_t count, uint32_t gap, uint32_t room)
 {
     for (;;) {
@@ -174,18 +174,32 @@ static void drop_items(const struct canvas_item *items, bool *dropped, size_t co
     }
 }
 
+void canvas_place_items(const struct canvas_item *items, size_t count, uint32_t column, uint32_t end, uint32_t gap,
+                        uint32_t *columns)
+{
+    bool dropped[CANVAS_MOST_ITEMS] = {false}, any = false;
+    drop_items(items, dropped, count, gap, end > column ? end - column : 0);
+    for (size_t i = 0; i < count; i++) {
+        columns[i] = CANVAS_NOWHERE;
+        if (dropped[i]) continue;
+        if (any) column += gap;
+        columns[i] = column;
+        column += item_width(&items[i]);
+        any = true;
+    }
+}
+
 uint32_t canvas_items(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, uint32_t end,
                       uint32_t gap, const struct canvas_item *items, size_t count)
 {
-    bool dropped[MOST_ITEMS] = {false}, any = false;
-    if (count > MOST_ITEMS) count = MOST_ITEMS;
-    drop_items(items, dropped, count, gap, end > column ? end - column : 0);
+    uint32_t columns[CANVAS_MOST_ITEMS];
+    if (count > CANVAS_MOST_ITEMS) count = CANVAS_MOST_ITEMS;
+    canvas_place_items(items, count, column, end, gap, columns);
     for (size_t i = 0; i < count; i++) {
-        if (dropped[i]) continue;
-        if (any) column += gap;
+        if (columns[i] == CANVAS_NOWHERE) continue;
+        column = columns[i];
         if (items[i].label) column = draw_text(canvas, area, row, column, INK_DIM, items[i].label) + 1;
         column = draw_text(canvas, area, row, column, items[i].ink, items[i].text);
-        any = true;
     }
     return column;
 }
@@ -250,9 +264,20 @@ static void plot_dot(struct canvas *canvas, struct rect area, uint32_t x, uint32
     cell->ink = (uint8_t)ink;
 }
 
+/* Of fewer values than columns: on the line between two of them; beside an unknown one in the other's own column alone.
+ */
+static double value_between(const double *values, size_t count, uint32_t x, uint32_t width)
+{
+    double each = (double)(width - 1) / (double)(count - 1), at = x / each, part = at - floor(at);
+    const double *left = &values[(size_t)at], *right = left + ((size_t)at + 1 < count);
+    if (isfinite(*left) && isfinite(*right)) return *left + part * (*right - *left);
+    return part * each < 0.5 ? *left : (1 - part) * each < 0.5 ? *right : (double)NAN;
+}
+
 /* Mean of the values that fall into column x of `width`; NAN when none does. */
 static double column_value(const double *values, size_t count, uint32_t x, uint32_t width)
 {
+    if (count > 1 && count < width) return value_between(values, count, x, width);
     size_t from = (size_t)((double)x * (double)count / width), to = (size_t)((double)(x + 1) * (double)count / width);
     if (to <= from) to = from + 1;
     double sum = 0;

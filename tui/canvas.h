@@ -78,6 +78,12 @@ struct canvas_item {
     const char *label; /* dim, before the text; NULL = none */
     char text[CANVAS_ITEM];
 };
+#define CANVAS_MOST_ITEMS 16
+#define CANVAS_NOWHERE    UINT32_MAX
+/* Where those items that fit between two columns go, with `gap` blanks between them: CANVAS_NOWHERE for the others. At most
+ * CANVAS_MOST_ITEMS. */
+void canvas_place_items(const struct canvas_item *items, size_t count, uint32_t column, uint32_t end, uint32_t gap,
+                        uint32_t *columns);
 /* Draws those items that fit between two columns, in their order with `gap` blanks between them, and returns the column
  * after the last. */
 uint32_t canvas_items(struct canvas *canvas, struct rect area, uint32_t row, uint32_t column, uint32_t end, uint32_t gap,
@@ -91,7 +97,8 @@ void canvas_bar(struct canvas *canvas, struct rect area, uint32_t row, uint32_t 
                 enum ink ink);
 /* Values that are plotted as all of these are in so many columns, two of each at most; returns how many. */
 size_t canvas_plot_means(const double *values, size_t count, uint32_t columns, double *means);
-/* A curve of `count` values in [low, high] over the whole area, 2 x 4 dots a cell; NAN leaves a gap. */
+/* A curve of `count` values in [low, high] over the whole area, 2 x 4 dots a cell, with lines between values that have more
+ * than a dot each; NAN leaves a gap. */
 void canvas_plot(struct canvas *canvas, struct rect area, const double *values, size_t count, double low, double high,
                  enum ink ink);
 

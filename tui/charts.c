@@ -33,8 +33,8 @@ static bool value_range(const double *values, size_t count, double *low, double 
     double least = INFINITY, most = -INFINITY;
     for (size_t i = 0; i < count; i++) {
         if (!isfinite(values[i])) continue;
-        least = fmin(least, values[i]);
-        most = fmax(most, values[i]);
+        if (values[i] < least) least = values[i];
+        if (values[i] > most) most = values[i];
     }
     *low = least;
     *high = most;
@@ -422,6 +422,8 @@ static void draw_no_loss(struct canvas *canvas, struct rect area)
                     "no loss has been reported");
 }
 
+#define ROWS_WITH_MIDDLE 7u /* of a curve that has a number between its highest and its lowest, too */
+
 static void draw_curve(struct dashboard *dashboard, const struct rollup *rollup, struct window window,
                        struct canvas *canvas, struct rect area)
 {
@@ -436,6 +438,9 @@ static void draw_curve(struct dashboard *dashboard, const struct rollup *rollup,
         return;
     }
     canvas_text(canvas, area, 0, 0, INK_DIM, "%7.3f", curve->high);
+    if (area.rows >= ROWS_WITH_MIDDLE)
+        canvas_text(canvas, area, area.rows / 2, 0, INK_DIM, "%7.3f",
+                    curve->high - (curve->high - curve->low) * (area.rows / 2) / (area.rows - 1));
     canvas_text(canvas, area, area.rows - 1, 0, INK_DIM, "%7.3f", curve->low);
     canvas_plot(canvas, plot, curve->values, curve->count, curve->low, curve->high, INK_BACKWARD);
 }

@@ -56,6 +56,8 @@ struct row_line {
 struct row_list {
     struct row_line *lines;
     size_t count, capacity;
+    size_t waiting; /* a heap of so many comes first in `lines`; the others follow, the last one of the order first */
+    bool by_name;   /* they are in the order of names */
     size_t selected, scroll;
     const struct rollup_op **members; /* that pass the filter, those of a line together; of kernels their times */
     size_t member_count, member_capacity;
@@ -88,10 +90,20 @@ enum key {
     DASHBOARD_LAST,
     DASHBOARD_F1,
     DASHBOARD_TAB,
+    DASHBOARD_WHEEL_UP,
+    DASHBOARD_WHEEL_DOWN,
     DASHBOARD_CLICK, /* dashboard.click_row and click_column say where */
 };
 
 #define DASHBOARD_FILTER 48
+#define DASHBOARD_WORDS  CANVAS_MOST_ITEMS
+#define DASHBOARD_LEAST_SPEED (1.0 / 64)
+#define DASHBOARD_MOST_SPEED  4096.0
+
+/* A word of the footer, in columns [begin, end), and the key that it tells of. */
+struct dashboard_word {
+    uint32_t key, begin, end;
+};
 
 /* A curve as it was last drawn: of many values it is made anew when rows are, or when something else is asked of it. */
 struct dashboard_curve {
@@ -136,6 +148,8 @@ struct dashboard {
     uint32_t device; /* shown in the memory panel */
     uint32_t click_row, click_column;
     bool replay;           /* the header says so */
+    double speed;          /* of the replay: keys double and halve it */
+    int asks_steps;        /* a key asked to go so many steps on, or back: for whoever replays, who puts it back */
     bool reading;          /* there is more in the file than has been read yet: of it 0 to 1 */
     double read_part;
     bool crashed;          /* the run's process is gone and has not closed its trace */
@@ -150,11 +164,16 @@ struct dashboard {
     struct tree tree;
     size_t page_rows;  /* of the last drawn list, for paging */
     uint32_t list_row; /* screen row of the last drawn list's first line, for clicks */
+    uint32_t words_row;
+    struct dashboard_word words[DASHBOARD_WORDS];
 };
 
 void dashboard_init(struct dashboard *dashboard);
 /* Takes zeroed objects. */
 void dashboard_finish(struct dashboard *dashboard);
+
+/* Another rollup of the same trace takes the place of the one that rows and tree were made of: nothing of that is kept. */
+void dashboard_forget(struct dashboard *dashboard);
 
 /* Rebuilds rows and tree from what the rollup has now. Not while paused. */
 bool dashboard_update(struct dashboard *dashboard, const struct rollup *rollup, struct error *err);

@@ -5,7 +5,7 @@
 #include "rows.h"
 #include "screen_layout.h"
 
-void dashboard_init(struct dashboard *dashboard) { *dashboard = (struct dashboard){0}; }
+void dashboard_init(struct dashboard *dashboard) { *dashboard = (struct dashboard){.speed = 1}; }
 
 void dashboard_finish(struct dashboard *dashboard)
 {
@@ -15,6 +15,23 @@ void dashboard_finish(struct dashboard *dashboard)
     mem_free(dashboard->live.values);
     mem_free(dashboard->loss.values);
     *dashboard = (struct dashboard){0};
+}
+
+static void forget_rows(struct row_list *list)
+{
+    const size_t selected = list->selected, scroll = list->scroll;
+    rows_finish(list);
+    list->selected = selected;
+    list->scroll = scroll;
+}
+
+void dashboard_forget(struct dashboard *dashboard)
+{
+    forget_rows(&dashboard->ops);
+    forget_rows(&dashboard->kernels);
+    tree_forget(&dashboard->tree);
+    dashboard->offload.of = NULL;
+    dashboard->live.made = dashboard->loss.made = dashboard->tensors.made = false;
 }
 
 static void keep_inside(struct row_list *list)
@@ -34,7 +51,7 @@ bool dashboard_update(struct dashboard *dashboard, const struct rollup *rollup, 
     bool kernels = dashboard->view == VIEW_KERNELS;
     if (dashboard->paused)
         return !kernels || dashboard->kernels.count > 0 || dashboard_update_kernels(dashboard, rollup, err);
-    dashboard->kernels.count = 0;
+    dashboard->kernels.count = dashboard->kernels.waiting = 0;
     dashboard->renewals++;
     if (kernels) TRY(dashboard_update_kernels(dashboard, rollup, err));
     TRY(rows_update(dashboard, rollup, err));

@@ -9,7 +9,7 @@ static const struct {
     const char *keys, *words;
 } lines[] = {
     {"1-6, Tab", "overview, ops, layers, memory, loss, kernels"},
-    {"Up Down j k", "select a line;  PgUp PgDn Home End, a click"},
+    {"Up Down j k", "select a line;  PgUp PgDn Home End, the mouse"},
     {"Enter", "open: a group's ops, an op's kernels, their layer"},
     {"Left Right", "close and open in the tree; else step back and forth"},
     {"s, S", "sort by the next, the previous column"},
@@ -21,6 +21,7 @@ static const struct {
     {"d", "next device in the memory panel"},
     {"+ -", "zoom the loss curve"},
     {"Space", "pause and go on; the run does not notice"},
+    {"n, p, < >", "of a replay: next, previous step; slower, faster"},
     {"r", "have the run record its next 64 steps, op by op"},
     {"q", "quit (the run goes on)"},
 };

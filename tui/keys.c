@@ -159,6 +159,17 @@ static void escape_key(struct dashboard *dashboard)
         dashboard->view = VIEW_OVERVIEW;
 }
 
+/* The key of the word of the footer that was clicked on; 0 = none. */
+static uint32_t clicked_word(const struct dashboard *dashboard)
+{
+    for (size_t i = 0; i < DASHBOARD_WORDS; i++) {
+        const struct dashboard_word *word = &dashboard->words[i];
+        if (word->key && dashboard->click_column >= word->begin && dashboard->click_column < word->end)
+            return word->key;
+    }
+    return 0;
+}
+
 /* A click selects a line; on the selected line it opens it. */
 static void click_line(struct dashboard *dashboard, const struct rollup *rollup)
 {
@@ -167,6 +178,7 @@ static void click_line(struct dashboard *dashboard, const struct rollup *rollup)
     size_t *selected = tree ? &dashboard->tree_selected : &list->selected;
     size_t scroll = tree ? dashboard->tree_scroll : list->scroll;
     size_t count = tree ? dashboard->tree.visible_count : list->count;
+    if (dashboard->view == VIEW_MEMORY || dashboard->view == VIEW_LOSS) return;
     if (dashboard->click_row < dashboard->list_row) return;
     size_t line = dashboard->click_row - dashboard->list_row;
     if (line >= dashboard->page_rows || scroll + line >= count) return;
@@ -182,6 +194,13 @@ static void next_view(struct dashboard *dashboard, const struct rollup *rollup)
     dashboard->view = (dashboard->view + 1) % VIEWS;
     dashboard->only_op = 0;
     if (dashboard->view == VIEW_KERNELS && rollup->kernel_count == 0) dashboard->view = VIEW_OVERVIEW;
+}
+
+static void change_speed(struct dashboard *dashboard, double factor)
+{
+    double speed = dashboard->speed * factor;
+    bool too_far = factor < 1 ? speed < DASHBOARD_LEAST_SPEED : speed > DASHBOARD_MOST_SPEED;
+    if (dashboard->replay && !too_far) dashboard->speed = speed;
 }
 
 static void letter_key(struct dashboard *dashboard, const struct rollup *rollup, uint32_t key)
@@ -214,6 +233,12 @@ static void letter_key(struct dashboard *dashboard, const struct rollup *rollup,
     case '-':
         if (dashboard->zoom > 0) dashboard->zoom--;
         break;
+    case '<': change_speed(dashboard, 0.5); break;
+    case '>': change_speed(dashboard, 2); break;
+    case 'n':
+    case 'p':
+        if (dashboard->replay) dashboard->asks_steps += key == 'n' ? 1 : -1;
+        break;
     case 'k': move_selection(dashboard, -1); break;
     case 'j': move_selection(dashboard, 1); break;
     case '1':
@@ -238,13 +263,25 @@ static bool scroll_help(struct dashboard *dashboard, uint32_t key)
     case DASHBOARD_UP: *scroll -= *scroll > 0; return true;
     case 'j':
     case DASHBOARD_DOWN: ++*scroll; return true;
+    case DASHBOARD_WHEEL_UP:
     case DASHBOARD_PAGE_UP: *scroll = *scroll > 5 ? *scroll - 5 : 0; return true;
+    case DASHBOARD_WHEEL_DOWN:
     case DASHBOARD_PAGE_DOWN: *scroll += 5; return true;
     case DASHBOARD_FIRST: *scroll = 0; return true;
     case DASHBOARD_LAST: *scroll = 1000; return true;
     default: return false;
     }
 }
+
+static void click(struct dashboard *dashboard, const struct rollup *rollup)
+{
+    if (dashboard->click_row != dashboard->words_row)
+        click_line(dashboard, rollup);
+    else
+        dashboard_key(dashboard, rollup, clicked_word(dashboard));
+}
+
+#define WHEEL_LINES 3
 
 void dashboard_key(struct dashboard *dashboard, const struct rollup *rollup, uint32_t key)
 {
@@ -267,7 +304,9 @@ void dashboard_key(struct dashboard *dashboard, const struct rollup *rollup, uin
     case DASHBOARD_LEFT: go_left(dashboard, rollup); break;
     case DASHBOARD_RIGHT: go_right(dashboard, rollup); break;
     case DASHBOARD_F1: dashboard->help = !dashboard->help; break;
-    case DASHBOARD_CLICK: click_line(dashboard, rollup); break;
+    case DASHBOARD_WHEEL_UP: move_selection(dashboard, -WHEEL_LINES); break;
+    case DASHBOARD_WHEEL_DOWN: move_selection(dashboard, WHEEL_LINES); break;
+    case DASHBOARD_CLICK: click(dashboard, rollup); break;
     case DASHBOARD_TAB: next_view(dashboard, rollup); break;
     default: letter_key(dashboard, rollup, key); break;
     }

@@ -30,8 +30,8 @@ const char *panel_share_title(const struct row_list *list) { return list->step_n
 
 /* ---- Ops ---- */
 
-/* Number columns, the most important ones first: where they do not all fit, the last ones are left out. COLUMN_PEAK,
- * what the row's FLOPs or bytes take at the device's peaks over what they took, is left out where peaks are unknown. */
+/* Number columns, the most important ones first: where they do not all fit, the last ones are left out. COLUMN_PEAK is
+ * what the row's FLOPs or bytes take at the device's peaks over what they took. */
 enum op_column {
     COLUMN_PART,
     COLUMN_STEP,
@@ -52,7 +52,7 @@ static const struct {
 
 #define ALWAYS     3  /* number columns that leave only LEAST_TEXT to the text */
 #define LEAST_TEXT 14 /* a kind's beginning */
-#define SMALL_TEXT 39 /* kind, pass and layer with little cut off */
+#define SMALL_TEXT 43 /* whole kinds, short passes and whole layers of most nets */
 #define WHOLE_TEXT 56 /* whole kinds and passes */
 #define DEVICE     5  /* cells, one of them blank */
 
@@ -65,13 +65,13 @@ struct op_table {
     uint32_t pass, kind, layer; /* cells; 0 = left out */
 };
 
-static struct op_table arrange_ops(uint32_t width, bool devices, bool peaks)
+static struct op_table arrange_ops(uint32_t width, bool devices, const bool left_out[OP_COLUMNS])
 {
     struct op_table t = {.devices = devices};
     uint32_t used = devices ? DEVICE : 0;
     for (int column = 0; column < OP_COLUMNS; column++) {
         uint32_t end = used + op_columns[column].width;
-        if (column == COLUMN_PEAK && !peaks) continue;
+        if (left_out[column]) continue;
         if (end + (t.numbers < ALWAYS ? LEAST_TEXT : SMALL_TEXT) > width) break;
         used = end;
         t.columns[t.numbers++] = (enum op_column)column;
@@ -79,7 +79,7 @@ static struct op_table arrange_ops(uint32_t width, bool devices, bool peaks)
     uint32_t room = width > used + 2 ? width - used - 2 : 0;
     bool whole = room + 2 >= WHOLE_TEXT;
     t.text = used + 2;
-    t.kind = whole || room >= 42 ? 17 : room >= 32 ? 13 : room < 12 ? room : 12;
+    t.kind = whole || room + 2 >= SMALL_TEXT ? 17 : room >= 32 ? 13 : room < 12 ? room : 12;
     t.pass = whole ? 11 : room >= t.kind + 5 ? 4 : 0;
     uint32_t rest = room > t.kind + t.pass + 2 ? room - t.kind - t.pass - 2 : 0;
     t.layer = rest >= 6 ? rest : 0;
@@ -213,6 +213,16 @@ static void write_ops_title(const struct dashboard *dashboard, const struct roll
              op_sort_name(dashboard->sort), devices, dashboard->filter[0] ? ", with " : "", dashboard->filter);
 }
 
+/* What is unknown, or is in another column: where each op runs once in a step, its mean is what it takes of one. */
+static void leave_out(const struct dashboard *dashboard, const struct rollup *rollup, bool left_out[OP_COLUMNS])
+{
+    bool once = dashboard->group == GROUP_OP && dashboard->sort != SORT_MEAN && rollup->parts.steps > 0;
+    for (uint32_t i = 0; i < rollup->device_count && i < ROLLUP_MOST_DEVICES; i++)
+        once = once && rollup->devices[i].micro_batches == 1;
+    left_out[COLUMN_MEAN] = once;
+    left_out[COLUMN_PEAK] = !(rollup->devices[0].peak_flops > 0 || rollup->devices[0].peak_bandwidth > 0);
+}
+
 void panel_ops(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area)
 {
     if (area.rows == 0) return;
@@ -222,8 +232,9 @@ void panel_ops(struct dashboard *dashboard, const struct rollup *rollup, struct 
     bool active = dashboard->view == VIEW_OVERVIEW || dashboard->view == VIEW_OPS;
     struct rect inside = canvas_frame(canvas, area, title, active);
     if (inside.rows < 2) return;
-    bool peaks = rollup->devices[0].peak_flops > 0 || rollup->devices[0].peak_bandwidth > 0;
-    struct op_table table = arrange_ops(inside.columns, apart && rollup->device_count > 1, peaks);
+    bool left_out[OP_COLUMNS] = {false};
+    leave_out(dashboard, rollup, left_out);
+    struct op_table table = arrange_ops(inside.columns, apart && rollup->device_count > 1, left_out);
     struct row_list *list = &dashboard->ops;
     draw_op_head(dashboard, canvas, inside, &table);
     size_t shown = panel_show_lines(dashboard, list, inside);

@@ -40,7 +40,7 @@ static double seconds_left(const struct rollup *rollup)
 
 /* A list being made of a line's items. */
 struct line {
-    struct canvas_item items[16];
+    struct canvas_item items[CANVAS_MOST_ITEMS];
     size_t count;
 };
 
@@ -90,6 +90,18 @@ bool dashboard_recording(const struct dashboard *dashboard, const struct rollup 
     return true;
 }
 
+/* So long may nothing come: where only some steps are timed, little more than a step's end is told of the others. */
+static double usual_silence(const struct rollup *rollup)
+{
+    double seconds = 5;
+    for (size_t i = rollup->step_count, looks = 0; i-- > 0 && looks < 2; looks++) {
+        const struct rollup_step *step = &rollup->steps[i];
+        double took = step->end_ns > step->begin_ns ? 3e-9 * (double)(step->end_ns - step->begin_ns) : 0;
+        if (took > seconds) seconds = took;
+    }
+    return seconds;
+}
+
 static void add_state(struct line *line, const struct dashboard *dashboard, const struct rollup *rollup)
 {
     char silent[UNITS_TEXT];
@@ -103,11 +115,13 @@ static void add_state(struct line *line, const struct dashboard *dashboard, cons
         add_item(line, 0, NULL, INK_TITLE, "READING %.0f %%", 100 * dashboard->read_part);
     else if (rollup->ended)
         add_item(line, 0, NULL, INK_TITLE, "ENDED");
+    else if (dashboard->replay && dashboard->speed != 1)
+        add_item(line, 0, NULL, INK_TITLE, "REPLAY %g x", dashboard->speed);
     else if (dashboard->replay)
         add_item(line, 0, NULL, INK_TITLE, "REPLAY");
     else if (dashboard->crashed)
         add_crash(line, dashboard);
-    else if (dashboard->silent_seconds >= 5)
+    else if (dashboard->silent_seconds >= usual_silence(rollup))
         add_item(line, 0, NULL, INK_WARN, "SILENT FOR %s", units_format_seconds(dashboard->silent_seconds, silent));
     else
         add_item(line, 0, NULL, INK_GOOD, "LIVE");
@@ -309,24 +323,59 @@ static void draw_filter(const struct dashboard *dashboard, struct canvas *canvas
     canvas_items(canvas, area, 0, 1, area.columns, 1, line.items, line.count);
 }
 
+/* What a click on a word of the footer does is what its key does. */
+static const struct hint {
+    uint32_t key;
+    const char *words;
+} hints[] = {{'?', "? help"},      {'q', "q quit"},      {'/', "/ filter"},
+             {'s', "s sort"},      {'g', "g group"},     {DASHBOARD_RETURN, "Enter open"},
+             {' ', "Space pause"}, {'n', "n next step"}, {'r', "r record"},
+             {'D', "D devices"}};
+#define HINTS (sizeof hints / sizeof hints[0])
+_Static_assert(VIEWS + HINTS <= DASHBOARD_WORDS, "more words than a footer has");
+
+static bool is_for_now(const struct dashboard *dashboard, const struct rollup *rollup, uint32_t key)
+{
+    if (key == 'r') return goes_on(dashboard, rollup) && !dashboard->replay;
+    if (key == 'n') return dashboard->replay;
+    return key != 'D' || rollup->device_count > 1;
+}
+
+static void add_word(struct dashboard *dashboard, struct line *line, uint32_t key)
+{
+    if (line->count < CANVAS_MOST_ITEMS) dashboard->words[line->count].key = key;
+}
+
 void panel_footer(struct dashboard *dashboard, const struct rollup *rollup, struct canvas *canvas, struct rect area)
 {
-    static const char *const hints[] = {"? help",     "q quit",      "/ filter", "s sort",   "g group",
-                                        "Enter open", "Space pause", "r record", "D devices"};
+    uint32_t columns[CANVAS_MOST_ITEMS];
+    struct line line = {.count = 0};
+    memset(dashboard->words, 0, sizeof dashboard->words);
+    dashboard->words_row = area.row;
     if (area.rows == 0) return;
     if (dashboard->filter_open) {
         draw_filter(dashboard, canvas, area);
         return;
     }
-    struct line line = {.count = 0};
     for (int view = 0; view < VIEWS; view++) {
         bool here = (int)dashboard->view == view;
         if (view == VIEW_KERNELS && !here && rollup->kernel_count == 0) continue;
+        add_word(dashboard, &line, '1' + (uint32_t)view);
         add_item(&line, here ? 0 : 2, NULL, here ? INK_TITLE : INK_DIM, here ? "[%d %s]" : " %d %s ", view + 1,
                  view_name((enum view)view));
     }
-    for (size_t i = 0; i < sizeof hints / sizeof hints[0] - (rollup->device_count < 2); i++)
-        if (hints[i][0] != 'r' || (goes_on(dashboard, rollup) && !dashboard->replay))
-            add_item(&line, i < 2 ? 1 : (uint8_t)(i + 1), NULL, INK_DIM, i ? "  %s" : " %s", hints[i]);
+    for (size_t i = 0; i < HINTS; i++) {
+        bool clears = hints[i].key == '/' && dashboard->filter[0];
+        if (!is_for_now(dashboard, rollup, hints[i].key)) continue;
+        add_word(dashboard, &line, clears ? DASHBOARD_ESCAPE : hints[i].key);
+        add_item(&line, i < 2 ? 1 : (uint8_t)(i + 1), NULL, INK_DIM, i ? "  %s" : " %s",
+                 clears ? "Esc all" : hints[i].words);
+    }
+    canvas_place_items(line.items, line.count, 1, area.columns, 0, columns);
+    for (size_t i = 0; i < line.count; i++) {
+        if (columns[i] == CANVAS_NOWHERE) continue;
+        dashboard->words[i].begin = area.column + columns[i];
+        dashboard->words[i].end = dashboard->words[i].begin + canvas_width(line.items[i].text);
+    }
     canvas_items(canvas, area, 0, 1, area.columns, 0, line.items, line.count);
 }

@@ -221,20 +221,6 @@ static void take_totals(struct row_list *list, const struct rollup *rollup)
     rollup_timed_steps(rollup, list->timed_steps);
 }
 
-const struct op_row *row_list_show(struct row_list *list, const struct rollup *rollup, size_t first, size_t count)
-{
-    void *rows = list->shown;
-    if (list->shown_count == count && list->shown_first == first && rows) return rows;
-    list->shown_count = 0;
-    if (!mem_grow(MEM_SCREEN, &rows, &list->shown_capacity, count ? count : 1, sizeof *list->shown)) return NULL;
-    list->shown = rows;
-    if (list->events != rollup->events) take_totals(list, rollup);
-    for (size_t i = 0; i < count; i++) list->shown[i] = make_row(list, rollup, &list->lines[first + i]);
-    list->shown_first = first;
-    list->shown_count = count;
-    return list->shown;
-}
-
 /* ---- Lines ---- */
 
 /* By what a line is sorted where that is a number. By time: by that of a step, where it is known. */
@@ -324,20 +310,53 @@ enum op_sort dashboard_sort(const struct dashboard *dashboard, bool kernels)
     return kernels && dashboard->sort == SORT_RATE ? SORT_TOTAL : dashboard->sort;
 }
 
-struct order {
-    const struct row_list *list;
-    bool names;
-};
-
-/* Equal ones stay in the order of their ops. */
-static int compare_lines(const void *a, const void *b, void *context)
+/* Whether a line comes before another. Equal ones stay in the order of their ops. */
+static bool comes_before(const struct row_list *list, const struct row_line *a, const struct row_line *b)
 {
-    const struct row_line *x = a, *y = b;
-    const struct order *by = context;
-    int order = (x->key < y->key) - (x->key > y->key);
-    if (order == 0 && by->names) order = compare_lines_by_name(by->list, x, y);
-    const struct rollup_op *first = by->list->members[x->begin], *other = by->list->members[y->begin];
-    return order ? order : (first > other) - (first < other);
+    int order = (a->key < b->key) - (a->key > b->key);
+    if (order == 0 && list->by_name) order = compare_lines_by_name(list, a, b);
+    return order ? order < 0 : list->members[a->begin] < list->members[b->begin];
+}
+
+static void swap_lines(struct row_list *list, size_t a, size_t b)
+{
+    const struct row_line line = list->lines[a];
+    list->lines[a] = list->lines[b];
+    list->lines[b] = line;
+}
+
+/* Of the lines that wait none comes before the one at (i - 1) / 2, where i is its own place. */
+static void sift_down(struct row_list *list, size_t at)
+{
+    for (size_t child; (child = 2 * at + 1) < list->waiting; at = child) {
+        if (child + 1 < list->waiting && comes_before(list, &list->lines[child + 1], &list->lines[child])) child++;
+        if (!comes_before(list, &list->lines[child], &list->lines[at])) return;
+        swap_lines(list, child, at);
+    }
+}
+
+static void order_lines(struct row_list *list, size_t rows)
+{
+    while (list->waiting > 0 && list->count < rows + list->waiting) {
+        swap_lines(list, 0, --list->waiting);
+        sift_down(list, 0);
+    }
+}
+
+const struct op_row *row_list_show(struct row_list *list, const struct rollup *rollup, size_t first, size_t count)
+{
+    void *rows = list->shown;
+    if (list->shown_count == count && list->shown_first == first && rows) return rows;
+    list->shown_count = 0;
+    if (!mem_grow(MEM_SCREEN, &rows, &list->shown_capacity, count ? count : 1, sizeof *list->shown)) return NULL;
+    list->shown = rows;
+    if (list->events != rollup->events) take_totals(list, rollup);
+    order_lines(list, first + count);
+    for (size_t i = 0; i < count; i++)
+        list->shown[i] = make_row(list, rollup, &list->lines[list->count - 1 - (first + i)]);
+    list->shown_first = first;
+    list->shown_count = count;
+    return list->shown;
 }
 
 /* Room for that many members, none of them there yet. */
@@ -351,18 +370,21 @@ static bool begin_members(struct row_list *list, size_t most, struct error *err)
     return true;
 }
 
+/* Lines that nobody sees have no place in the order: there may be tens of thousands. */
 static bool make_lines(const struct dashboard *dashboard, const struct rollup *rollup, struct row_list *list,
                        struct error *err)
 {
-    struct order by = {list, dashboard_sort(dashboard, list->kernels) == SORT_NAME};
     TRY(add_lines(dashboard, rollup, list, err));
-    if (list->count > 0) qsort_r(list->lines, list->count, sizeof *list->lines, compare_lines, &by);
+    list->by_name = dashboard_sort(dashboard, list->kernels) == SORT_NAME;
+    list->waiting = list->count;
+    for (size_t i = list->count / 2; i-- > 0;) sift_down(list, i);
+    order_lines(list, list->scroll + dashboard->page_rows);
     return true;
 }
 
 static void begin_list(struct row_list *list, const struct rollup *rollup, bool kernels)
 {
-    list->count = list->shown_count = 0;
+    list->count = list->waiting = list->shown_count = 0;
     list->kernels = kernels;
     take_totals(list, rollup);
 }

@@ -80,13 +80,20 @@ bool screen_open(struct error *err)
                          term ? term : "");
     }
     set_term(terminal.screen);
+    if (!tigetstr("cup")) {
+        screen_close();
+        return error_set(err, ERROR_INPUT,
+                         "TERM: in a terminal of the type '%s' nothing can be drawn where it belongs; set TERM, or use "
+                         "--once",
+                         getenv("TERM"));
+    }
     cbreak();
     noecho();
     nonl();
     keypad(stdscr, TRUE);
     set_escdelay(25);
     curs_set(0);
-    mousemask(BUTTON1_CLICKED | BUTTON1_PRESSED, NULL);
+    mousemask(BUTTON1_CLICKED | BUTTON1_PRESSED | BUTTON4_PRESSED | BUTTON5_PRESSED, NULL);
     mouseinterval(0);
     start_colors();
     /* Until a refresh comes back from an endwin, ncurses writes out each move of the cursor by itself. So the alternate
@@ -156,7 +163,10 @@ static struct screen_key translate_mouse(void)
 {
     MEVENT event;
     if (getmouse(&event) != OK) return (struct screen_key){0};
-    return (struct screen_key){DASHBOARD_CLICK, (uint32_t)event.y, (uint32_t)event.x};
+    uint32_t key = event.bstate & BUTTON4_PRESSED   ? DASHBOARD_WHEEL_UP
+                   : event.bstate & BUTTON5_PRESSED ? DASHBOARD_WHEEL_DOWN
+                                                    : DASHBOARD_CLICK;
+    return (struct screen_key){key, (uint32_t)event.y, (uint32_t)event.x};
 }
 
 struct screen_key screen_wait_key(uint32_t milliseconds)

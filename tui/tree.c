@@ -50,7 +50,8 @@ static uint32_t add_node(struct tree *tree, uint32_t parent, const char *name, s
     }
     tree->nodes = nodes;
     uint32_t id = (uint32_t)tree->node_count++;
-    tree->nodes[id] = (struct tree_node){.name = name,
+    tree->nodes[id] = (struct tree_node){.open = id < tree->kept && tree->nodes[id].open,
+                                         .name = name,
                                          .length = (uint32_t)length,
                                          .parent = parent,
                                          .first_child = TREE_NONE,
@@ -154,15 +155,13 @@ double tree_step_ns(const struct tree_node *node)
     return node->unknown_steps || node->count == 0 ? (double)NAN : node->step_ns / __builtin_popcountll(node->devices);
 }
 
-static void rebuild_names(struct tree *tree, const struct rollup *rollup);
-
 bool tree_update(struct tree *tree, const struct rollup *rollup, struct error *err)
 {
     if (tree->node_count == 0) {
         if (add_node(tree, TREE_NONE, "", 0, TREE_NONE, err) == TREE_NONE) return false;
         tree->nodes[0].open = true;
     }
-    if (tree->op_count != rollup->op_count) rebuild_names(tree, rollup);
+    if (rollup->op_count < tree->op_count) tree_forget(tree); /* another run */
     while (tree->op_count < rollup->op_count) {
         TRY(add_op(tree, rollup, (uint32_t)tree->op_count, err));
         tree->op_count++;
@@ -171,10 +170,14 @@ bool tree_update(struct tree *tree, const struct rollup *rollup, struct error *e
     return tree_flatten(tree, err);
 }
 
-/* Names are borrowed from strings that stay where they are for a rollup's life; a table that shrank is another run. */
-static void rebuild_names(struct tree *tree, const struct rollup *rollup)
+/* Names are borrowed from strings that stay where they are for a rollup's life. Of the nodes stays whether they are
+ * open, for those that the same table makes anew, in the same order. */
+void tree_forget(struct tree *tree)
 {
-    if (rollup->op_count >= tree->op_count) return;
+    if (tree->node_count == 0) return;
+    tree->kept = tree->node_count;
+    tree->visible_count = 0;
+    tree->fit_nodes = 0;
     tree->node_count = 1;
     tree->nodes[0].first_child = tree->nodes[0].last_child = TREE_NONE;
     if (tree->slots) memset(tree->slots, 0xFF, tree->slot_count * sizeof *tree->slots);

@@ -30,6 +30,7 @@ struct tree_node {
 struct tree {
     struct tree_node *nodes; /* nodes[0] is the root */
     size_t node_count, node_capacity;
+    size_t kept; /* before tree_forget there were so many */
     uint32_t *slots; /* hash of (parent, segment, pass) to node */
     size_t slot_count;
     size_t op_count;   /* ops it was built from */
@@ -53,6 +54,8 @@ void tree_open_to_fit(struct tree *tree, size_t rows);
 size_t tree_parent_line(const struct tree *tree, size_t line);
 /* Rebuilds the visible lines after nodes were opened or closed. */
 bool tree_flatten(struct tree *tree, struct error *err);
+/* Keeps nothing of the rollup that it was built from. Takes zeroed objects. */
+void tree_forget(struct tree *tree);
 /* Takes zeroed objects. */
 void tree_finish(struct tree *tree);
 

@@ -147,3 +147,39 @@ Test(canvas, means_of_a_curve_are_plotted_as_it_is)
     canvas_finish(&all);
     canvas_finish(&few);
 }
+
+/* Rows of the lowest dot of each column of dots; -1 = none. */
+static int dot_of(const struct canvas *canvas, uint32_t x)
+{
+    static const uint32_t bits[4][2] = {{0x01, 0x08}, {0x02, 0x10}, {0x04, 0x20}, {0x40, 0x80}};
+    int found = -1;
+    for (uint32_t y = 0; y < canvas->rows * 4; y++)
+        if (canvas->cells[y / 4 * canvas->columns + x / 2].glyph & bits[y % 4][x % 2]) found = (int)y;
+    return found;
+}
+
+Test(canvas, few_values_are_joined_by_lines)
+{
+    struct canvas canvas = make(5, 11);
+    const double values[] = {0, 1, (double)NAN, 1};
+    canvas_plot(&canvas, (struct rect){0, 0, 5, 11}, values, 4, 0, 1, INK_PLAIN);
+    for (uint32_t x = 0; x < 22; x++) {
+        bool known = x <= 7 || x == 21; /* seven dots from one value to the next, and none to what is unknown */
+        cr_expect_eq(dot_of(&canvas, x) >= 0, known, "%u", x);
+        if (x > 0 && x <= 7) cr_expect_lt(dot_of(&canvas, x), dot_of(&canvas, x - 1), "it rises at %u", x);
+    }
+    canvas_finish(&canvas);
+}
+
+Test(canvas, items_are_where_they_were_said_to_be)
+{
+    struct canvas canvas = make(1, 12);
+    const struct canvas_item items[] = {
+        {.rank = 0, .text = "one"}, {.rank = 2, .text = "two two"}, {.rank = 1, .label = "a", .text = "b"}};
+    uint32_t columns[3];
+    canvas_place_items(items, 3, 1, 12, 2, columns);
+    cr_expect(columns[0] == 1 && columns[1] == CANVAS_NOWHERE && columns[2] == 6);
+    canvas_items(&canvas, (struct rect){0, 0, 1, 12}, 0, 1, 12, 2, items, 3);
+    expect_lines(&canvas, " one  a b\n");
+    canvas_finish(&canvas);
+}

@@ -368,6 +368,81 @@ Test(dashboard, a_click_selects_and_a_second_opens)
     dashboard_finish(&dashboard);
 }
 
+/* Clicks on the first place where a word of the footer stands. */
+static void click_word(struct dashboard *dashboard, const struct rollup *rollup, const char *word)
+{
+    char line[400];
+    struct text text = draw_text(dashboard, rollup, 24, 120);
+    const char *at = strstr(line_of(&text, 23, line, sizeof line), word);
+    cr_assert(at, "%s is not in %s", word, line);
+    dashboard->click_row = 23;
+    dashboard->click_column = (uint32_t)(at - line);
+    dashboard_key(dashboard, rollup, DASHBOARD_CLICK);
+    text_finish(&text);
+}
+
+Test(dashboard, a_click_on_a_word_of_the_footer_is_its_key)
+{
+    const struct rollup *rollup = example_rollup();
+    struct dashboard dashboard = ready(rollup);
+    click_word(&dashboard, rollup, "4 memory");
+    cr_expect_eq(dashboard.view, VIEW_MEMORY);
+    click_word(&dashboard, rollup, "ops");
+    cr_expect_eq(dashboard.view, VIEW_OPS);
+    click_word(&dashboard, rollup, "pause");
+    cr_expect(dashboard.paused);
+    dashboard.click_column = 119;
+    dashboard_key(&dashboard, rollup, DASHBOARD_CLICK);
+    cr_expect(dashboard.view == VIEW_OPS && dashboard.ops.selected == 0 && !dashboard.quit, "nothing stands there");
+    strcpy(dashboard.filter, "conv");
+    click_word(&dashboard, rollup, "Esc all");
+    cr_expect_str_eq(dashboard.filter, "");
+    click_word(&dashboard, rollup, "q quit");
+    cr_expect(dashboard.quit);
+    dashboard_finish(&dashboard);
+}
+
+Test(dashboard, the_wheel_moves_the_selection)
+{
+    const struct rollup *rollup = example_rollup();
+    struct dashboard dashboard = ready(rollup);
+    dashboard_key(&dashboard, rollup, DASHBOARD_WHEEL_DOWN);
+    cr_expect_eq(dashboard.ops.selected, 3);
+    dashboard_key(&dashboard, rollup, DASHBOARD_WHEEL_UP);
+    dashboard_key(&dashboard, rollup, DASHBOARD_WHEEL_UP);
+    cr_expect_eq(dashboard.ops.selected, 0);
+    dashboard_finish(&dashboard);
+}
+
+Test(dashboard, keys_of_a_replay_are_for_a_replay)
+{
+    const struct rollup *rollup = example_rollup();
+    struct dashboard dashboard = ready(rollup);
+    press(&dashboard, rollup, "n>>");
+    cr_expect(dashboard.asks_steps == 0 && dashboard.speed == 1);
+    dashboard.replay = true;
+    press(&dashboard, rollup, "nnp>>>><");
+    cr_expect(dashboard.asks_steps == 1 && dashboard.speed == 8);
+    for (int i = 0; i < 40; i++) press(&dashboard, rollup, "<");
+    cr_expect_eq(dashboard.speed, DASHBOARD_LEAST_SPEED);
+    dashboard_finish(&dashboard);
+}
+
+Test(dashboard, what_is_open_stays_so_when_the_trace_is_read_anew)
+{
+    const struct rollup *rollup = example_rollup();
+    struct dashboard dashboard = ready_in(VIEW_LAYERS, rollup);
+    dashboard_key(&dashboard, rollup, DASHBOARD_RETURN);
+    press(&dashboard, rollup, "");
+    const size_t lines = dashboard.tree.visible_count, ops = dashboard.ops.count;
+    dashboard.ops.selected = 1;
+    dashboard_forget(&dashboard);
+    cr_assert(dashboard.tree.visible_count == 0 && dashboard.ops.count == 0);
+    press(&dashboard, rollup, "");
+    cr_expect(dashboard.tree.visible_count == lines && dashboard.ops.count == ops && dashboard.ops.selected == 1);
+    dashboard_finish(&dashboard);
+}
+
 static void check_peak(double flops, double bandwidth, enum roofline_bound bound, double share)
 {
     const struct rollup *rollup = example_peaks(flops, bandwidth);

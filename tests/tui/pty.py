@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -146,6 +147,26 @@ def check_train(data):
         assert 'stopped by Ctrl-C after step' in ' '.join(seen.split()), seen
 
 
+def check_replay(trace):
+    """Step by step, on and back: what is shown stands until a key."""
+    press(f'clear; {fathom} top {trace} --replay --speed 0.001; echo left with $?', 'Enter')
+    wait_for('REPLAY 0.001 x')
+    press('Space')
+    done = int(re.search(r'step (\d+)/', wait_for('PAUSED')).group(1))
+    for key, step in (('n', 1), ('n', 2), ('p', 1), ('n', 2), ('n', 3)):
+        press(key)
+        assert 'PAUSED' in wait_for(f'step {done + step}/'), (done, step)
+    press('Space', '>')
+    wait_for('REPLAY 0.002 x')
+    press('q')
+    wait_for('left with 0')
+
+
+def check_dumb_terminal(trace):
+    press(f'clear; TERM=dumb {fathom} top {trace}; echo left with $?', 'Enter')
+    assert "TERM: in a terminal of the type 'dumb'" in wait_for('left with 2')
+
+
 def main():
     trace = folder / 'run.trace'
     subprocess.run([make_trace, str(trace)], check=True, stdout=subprocess.DEVNULL)
@@ -174,11 +195,13 @@ def main():
     wait_for('left with 0')
     press('clear; echo the terminal works', 'Enter')
     wait_for('the terminal works')
+    check_replay(trace)
+    check_dumb_terminal(trace)
     check_silence(trace)
     check_crash()
     check_record(folder / 'data')
     check_train(folder / 'data')
-    print('1 session: drawn, keys, filter, resize, quit; a run that died is not live, one that is killed has crashed; steps recorded on demand; a run that shows its own')
+    print('1 session: drawn, keys, filter, resize, quit; a replay step by step; a run that died is not live, one that is killed has crashed; steps recorded on demand; a run that shows its own')
 
 
 if not can_open_a_terminal():
