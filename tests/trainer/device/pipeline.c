@@ -101,6 +101,21 @@ static void compare(struct small_run base, uint32_t least)
 
 Test(pipeline, steps_in_flight_change_nothing) { compare((struct small_run){.batch = 8}, 1); }
 
+/* Their ops are launched one by one then, and the next step is recorded anew. */
+Test(pipeline, nor_when_recordings_are_spoilt)
+{
+    struct small_run plain = {.batch = 8};
+    go(&plain, "plain");
+    cr_assert(plain.ok, "%s", plain.err.text);
+    for (uint64_t spoil = 2; spoil <= 1000; spoil += 998) {
+        struct standin_options options = {.seed = spoil, .pinned = true, .recordings = true, .spoil = spoil};
+        struct standin_report report = go_on_standin((struct small_run){.batch = 8}, options, 2);
+        cr_expect(spoil == 2 ? report.spoilt == 2 && report.replays > 0 : report.spoilt > 2,
+                  "%llu spoilt, %llu replays", (unsigned long long)report.spoilt, (unsigned long long)report.replays);
+    }
+    shell("folders", "rm -r %s/%s", "plain", "");
+}
+
 Test(pipeline, nor_with_micro_batches_on_two_devices)
 {
     compare((struct small_run){.gpus = "2xcpu", .micro_batches = 2, .bucket_bytes = 64 << 10}, 2);

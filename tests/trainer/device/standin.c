@@ -158,10 +158,21 @@ static bool op_prepare(struct device *d, const struct op_call *call, struct prep
     return true;
 }
 
+static bool is_spoilt(struct recording *r)
+{
+    pthread_mutex_lock(&standin.report_lock);
+    uint64_t *spoilt = &standin.report.spoilt;
+    bool now = *spoilt < standin.options.spoil && r->nodes.count > 5 * (*spoilt % 4);
+    *spoilt += now;
+    pthread_mutex_unlock(&standin.report_lock);
+    return r->spoilt = now;
+}
+
 static bool op_launch(struct prepared *p, struct stream *s, struct error *err)
 {
-    return standin_enter(p->device, "op_launch", err) &&
-           standin_put(s, (struct command){.kind = LAUNCH, .prepared = p}, err);
+    TRY(standin_enter(p->device, "op_launch", err));
+    if (s->capture && is_spoilt(s->capture)) return error_set(err, ERROR_FAILED, "it cannot be recorded");
+    return standin_put(s, (struct command){.kind = LAUNCH, .prepared = p}, err);
 }
 
 static void end_prepared(void *object)

@@ -17,11 +17,12 @@ struct standin_options {
     uint64_t fail_command;   /* the n-th command that is run fails */
     uint64_t hang_command;   /* the n-th command that is run never ends */
     uint64_t drop_wait;      /* the n-th event_wait does nothing */
+    uint64_t spoil;          /* so many recordings are spoilt by a launch, one here, one there */
 };
 
 struct standin_report {
     char violation[512]; /* the first rule that was broken; "" = none */
-    uint64_t calls, commands, waits, replays, recordings;
+    uint64_t calls, commands, waits, replays, recordings, spoilt;
     uint64_t most_ahead; /* steps whose set_step was queued while that of an earlier one had not been run */
     uint64_t live;       /* objects that were not given back */
 };

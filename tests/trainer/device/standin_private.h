@@ -81,7 +81,7 @@ struct recording {
     struct device *device;
     struct queue nodes;
     struct stream *origin;
-    bool ended;
+    bool ended, spoilt;
 };
 
 struct grave {

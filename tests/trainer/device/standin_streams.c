@@ -179,6 +179,8 @@ static void recording_destroy(struct recording *r)
     standin_bury(r->device, end_recording, r);
 }
 
+static bool recording_is_spoilt(const struct recording *r) { return r->spoilt; }
+
 void standin_set_streams(struct backend *made)
 {
     made->stream_create = stream_create;
@@ -193,4 +195,5 @@ void standin_set_streams(struct backend *made)
     made->record_end = record_end;
     made->replay = replay;
     made->recording_destroy = recording_destroy;
+    made->recording_is_spoilt = recording_is_spoilt;
 }
