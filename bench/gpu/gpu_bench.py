@@ -155,9 +155,12 @@ class Bench:
         speed = re.search(r'([\d.e+]+) images/s \(median\)', said)
         memory = re.search(r'^  memory  (.*)$', said, re.M)
         note = re.search(r'^  note    (.*(?:\n {10}.*)*)', said, re.M)
+        unrecorded = re.search(r'kernels are (?:not|no longer) recorded.*', said)
         carried = re.search(r'^(.*carried here(?:.|\n  )*)$', said, re.M)
-        return {'carried': ' '.join(carried.group(1).split()) if carried else 'built here', 'losses': [row['loss'] for row in rows], 'images_per_second': float(speed.group(1)) if speed else None,
-                'memory': (memory.group(1) if memory else 'unknown') + (f'; {" ".join(note.group(1).split())}' if note else '')}
+        return {'carried': ' '.join(carried.group(1).split()) if carried else 'built here',
+                'losses': [row['loss'] for row in rows], 'images_per_second': float(speed.group(1)) if speed else None,
+                'memory': (memory.group(1) if memory else 'unknown') + (f'; {" ".join(note.group(1).split())}' if note else ''),
+                'unrecorded': unrecorded.group() if unrecorded else None}
 
     # ---- The report ----
 

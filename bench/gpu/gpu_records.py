@@ -58,10 +58,12 @@ def dump_records(bench):
     dump = folder / (re.sub(r'[^a-z0-9]+', '-', bench.gpu['name'].lower()).strip('-') + '.dump')
     kept, bench.environment = bench.environment, {**bench.environment, 'FATHOM_CUPTI_DUMP': str(dump)}
     try:
-        bench.train('resnet-8', '--repeat-batch', '--schedule', 'constant', '--trace', bench.out / 'logs' / 'dump.trace', '--time-every', 2,
+        got = bench.train('resnet-8', '--repeat-batch', '--schedule', 'constant', '--trace', bench.out / 'logs' / 'dump.trace', '--time-every', 2,
                     batch=8, steps=6)
     finally:
         bench.environment = kept
+    if got['unrecorded'] or not dump.exists():
+        raise Failed(got['unrecorded'] or 'no dump was written')
     bench.write(f'CUPTI\'s records of six steps of resnet-8: dumps/{dump.name}, {dump.stat().st_size / 1024:.0f} KiB\n')
 
 
@@ -79,6 +81,8 @@ def run_recorded(bench, name, more, environment):
         bench.environment = kept
     if more is None:
         return got['images_per_second'], None
+    if got['unrecorded']:
+        raise Failed(got['unrecorded'])
     state = answer(bench.run([bench.fathom, 'top', trace, '--batch', 'json']))
     state['stats'] = answer(bench.run([bench.fathom, 'trace', 'stats', trace, '--by', 'kernel', '--json']))
     return got['images_per_second'], state
@@ -109,7 +113,10 @@ def part_records(bench):
         told = [sum(row['instances'] for row in stats['rows']), stats['dropped'], stats['lost_timestamps'], stats['unattributed']] if stats else ['', '', '', '']
         bench.row(name, f'{rate:.0f}', f'{100 * (off / rate - 1):+.2f} %' if off else 'unknown', *told)
     bench.write('')
-    dump_records(bench)
+    try:
+        dump_records(bench)
+    except Failed as failure:
+        failed['a dump'] = failure
     if failed:
         raise Failed('; '.join(f'{name}: {failure}' for name, failure in failed.items()))
     every = states['every step']

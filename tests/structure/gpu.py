@@ -82,6 +82,12 @@ def check_found(pack):
         assert done.returncode == 1 and 'no GPU can be used here' in done.stdout and 'list index' not in done.stdout, done.stdout
 
 
+def check_unrecorded(pack):
+    """Where CUPTI is another's, that is said for each run, and nothing else is the matter."""
+    done = gpu(pack, 'records', CUDA_HOME=STANDIN, FATHOM_STANDIN='cupti=taken')
+    assert done.returncode == 1 and done.stdout.count('another profiler has') > 5 and 'Error' not in done.stdout, done.stdout
+
+
 def check_dump(folder):
     """What CUPTI told is found again where there is no GPU."""
     done = subprocess.run([pathlib.Path(DUMPS).resolve(), '--filter=dumps/of_gpus*', '--verbose=1'], capture_output=True,
@@ -270,6 +276,7 @@ def main():
         check_figures(pack)
         if STANDIN:
             print(check_with(pack))
+            check_unrecorded(pack)
             check_bounded(pack)
             check_ended(pack)
             check_crashed(pack)
