@@ -6,7 +6,6 @@
 #include "chain_blocks.h"
 #include "mem.h"
 #include "random.h"
-#include "rounds.h"
 #include "sanitizers.h"
 
 #define MOST_BLOCKS 1500
@@ -66,8 +65,7 @@ Test(recompute_chain, more_memory_never_takes_longer)
     double before = INFINITY;
     bool optimal;
     cr_expect(isinf(solve(&chain, least - 1, 0, &optimal)));
-    for (uint64_t limit = least, part = few_rounds() ? 15 : 40; limit <= 2700; limit += 1 + limit / part) {
-        if (limit + limit / part >= 2700) limit = 2700;
+    for (uint64_t limit = least; limit < 2700; limit += 1 + limit / 40) {
         double seconds = solve(&chain, limit, 0, &optimal);
         cr_expect(optimal);
         cr_expect_leq(seconds, before * (1 + 1e-6), "limit %lu", (unsigned long)limit);
@@ -151,7 +149,7 @@ static void expect_monotone(const struct chain *chain, uint64_t table_bytes, uin
 {
     uint64_t least = chain_least_limit(chain);
     double before = INFINITY;
-    for (uint64_t limit = least; limit < most; limit += 1 + limit / rounds(part)) {
+    for (uint64_t limit = least; limit < most; limit += 1 + limit / part) {
         struct chain_schedule schedule;
         struct error err = {0};
         double seconds;
@@ -411,6 +409,33 @@ Test(recompute_chain, the_simulator_names_the_first_wrong_step)
     expect_refused(&chain, away, 6, "step 5: block 1 runs while its input is away");
     struct chain_step never[] = {{CHAIN_RUN, 0, 0}, {CHAIN_FETCH, 1, 0}};
     expect_refused(&chain, never, 2, "step 1: block 1 has no checkpoint on the host");
+}
+
+/* Option 2 makes the block's input again, option 3 lets it go. */
+Test(recompute_chain, inputs_are_made_again_of_what_is_there)
+{
+    static struct chain_block blocks[3];
+    struct chain chain;
+    residual_chain(blocks, 3, &chain);
+    for (size_t i = 0; i < 3; i++) {
+        blocks[i].options = 4;
+        blocks[i].option[2] = blocks[i].option[3] = blocks[i].option[1];
+        blocks[i].option[2].remakes_input = true;
+        blocks[i].option[3].frees_input = true;
+    }
+    struct chain_step never[] = {{CHAIN_SAVE, 0, 0}, {CHAIN_SAVE, 1, 2}};
+    expect_refused(&chain, never, 2, "step 1: block 1 is to have its input made again, as 0 before it");
+    chain.most_remade = 1;
+    struct chain_step image[] = {{CHAIN_SAVE, 0, 2}};
+    expect_refused(&chain, image, 1, "step 0: block 0 is to have its input made again, as 0 before it");
+    struct chain_step freed[] = {{CHAIN_SAVE, 0, 3}, {CHAIN_SAVE, 1, 2}};
+    expect_refused(&chain, freed, 2, "step 1: block 1 is to have its input made again, of which nothing is there");
+    struct chain_step unsaved[] = {{CHAIN_CHECKPOINT, 0, 0}, {CHAIN_SAVE, 1, 2}};
+    expect_refused(&chain, unsaved, 2, "step 1: block 1 is to have its input made again, of which nothing is there");
+    struct chain_step row[] = {{CHAIN_SAVE, 0, 0}, {CHAIN_SAVE, 1, 2}, {CHAIN_SAVE, 2, 2}};
+    expect_refused(&chain, row, 3, "step 2: block 2 is to have its input made again, as 1 before it");
+    struct chain_step twice[] = {{CHAIN_SAVE, 0, 0}, {CHAIN_SAVE, 0, 0}};
+    expect_refused(&chain, twice, 2, "step 1: block 0 is saved though its output is there");
 }
 
 static void fail_each_allocation(const struct chain *chain, uint64_t limit, uint64_t table_bytes)
