@@ -8,7 +8,6 @@
 #include "invertible.h"
 #include "mem.h"
 #include "planner_kit.h"
-#include "rounds.h"
 #include "sharing.h"
 
 #define CELL 64u /* bytes; views of buckets start at multiples of it */
@@ -275,7 +274,7 @@ static void compare(struct kit_options options)
     options.sharing = SHARING_FULL;
     uint64_t arena = 0;
     for (int policy = RECOMPUTE_NONE; policy <= RECOMPUTE_BUDGET; policy++)
-        for (uint64_t part = 100; part >= 40; part -= few_rounds() ? 45 : 20) {
+        for (uint64_t part = 100; part >= 40; part -= 20) {
             options.recompute = (enum recompute_policy)policy;
             options.budget = policy == RECOMPUTE_BUDGET ? arena * part / 100 : 0;
             struct error err = {0};
