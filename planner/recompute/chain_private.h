@@ -106,6 +106,8 @@ uint32_t chain_streak_need(const struct unit_list *list, const struct streak *st
 /* Triangular tables over pairs s <= t. */
 static inline size_t pair_count(size_t units) { return units * (units + 1) / 2; }
 static inline size_t pair_index(size_t s, size_t t) { return t * (t + 1) / 2 + s; }
+/* The same by s and then t, of so many units. */
+static inline size_t pair_across(size_t units, size_t s, size_t t) { return s * (2 * units - s + 1) / 2 + t - s; }
 static inline size_t state_count(const struct unit_list *list) { return pair_count(list->count) * (list->more + 1); }
 /* Of a pair before which up to `more` inputs may be made again. */
 static inline size_t state_index(const struct unit_list *list, uint32_t more, size_t s, size_t t)
@@ -150,6 +152,7 @@ struct program {
     uint32_t *enough;         /* pairs */
     uint32_t *floor;          /* of each s: rows that begin there are never asked for less */
     struct row *rows;         /* pairs under every `more` */
+    struct row *across;       /* those with none more once again, by s and then t: as splits of s..t read them in turn */
     struct program *groups;   /* of each unit, when grouped */
     bool part;                /* it is such a group */
     struct store *store;

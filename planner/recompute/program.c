@@ -1,5 +1,6 @@
-/* A program's tables: prepared, filled and given back. All rows of one length are independent, and are shared among
- * threads. */
+/* A program's tables: prepared, filled and given back. Rows are filled by tiles, so many s by as many t: a row of s..t is
+ * made of all that begin at s and all that end at t, which a tile's others read too, and finds them in the cache. Tiles
+ * at one distance from the diagonal are independent, and are shared among threads. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdatomic.h>
@@ -72,6 +73,7 @@ static void finish_tables(struct program *program)
     mem_free(program->enough);
     mem_free(program->floor);
     mem_free(program->rows);
+    mem_free(program->across);
     chain_units_finish(&program->list);
 }
 
@@ -85,10 +87,12 @@ void chain_program_finish(struct program *program)
     *program = (struct program){0};
 }
 
-/* Threads take rows of one length in turn, and wait for each other between lengths. */
+#define TILE 12 /* s, and as many t */
+
+/* Threads take tiles of one distance in turn, and wait for each other between distances. */
 struct crew {
     struct program *program;
-    _Atomic size_t *next; /* of each length: the next row to take */
+    _Atomic size_t *next; /* of each distance: the next tile to take */
     float *scratch;       /* `width` floats of each thread */
     size_t width, threads;
     pthread_mutex_t gate;      /* held until all threads that could be started are */
@@ -101,12 +105,23 @@ struct worker {
     pthread_t thread;
 };
 
+static size_t tiles_of(size_t count) { return (count + TILE - 1) / TILE; }
+
+/* Shorter stretches first. */
+static void fill_tile(struct program *program, size_t tile_s, size_t tile_t, float *scratch)
+{
+    size_t count = program->list.count, s_end = (tile_s + 1) * TILE < count ? (tile_s + 1) * TILE : count;
+    for (size_t t = tile_t * TILE; t < (tile_t + 1) * TILE && t < count; t++)
+        for (size_t s = s_end; s-- > tile_s * TILE;)
+            if (s <= t) chain_rows_fill(program, s, t, scratch);
+}
+
 static void fill_rows(struct crew *crew, float *scratch)
 {
-    size_t count = crew->program->list.count;
-    for (size_t length = 0; length < count; length++) {
-        for (size_t s; (s = atomic_fetch_add(&crew->next[length], 1)) + length < count;)
-            chain_rows_fill(crew->program, s, s + length, scratch);
+    size_t tiles = tiles_of(crew->program->list.count);
+    for (size_t distance = 0; distance < tiles; distance++) {
+        for (size_t s; (s = atomic_fetch_add(&crew->next[distance], 1)) + distance < tiles;)
+            fill_tile(crew->program, s, s + distance, scratch);
         if (crew->threads > 1) pthread_barrier_wait(&crew->barrier);
     }
 }
@@ -160,10 +175,11 @@ static bool fill_program(struct program *program, struct error *err)
 {
     size_t count = program->list.count, threads = choose_threads(program), width = row_width(program);
     struct crew crew = {.program = program, .width = width};
-    crew.next = mem_zalloc(MEM_SEARCH, count, sizeof *crew.next);
+    crew.next = mem_zalloc(MEM_SEARCH, tiles_of(count), sizeof *crew.next);
     crew.scratch = mem_alloc(MEM_SEARCH, width * threads, sizeof *crew.scratch);
     program->rows = mem_alloc(MEM_SEARCH, state_count(&program->list), sizeof *program->rows);
-    bool ok = crew.next && crew.scratch && program->rows;
+    program->across = mem_alloc(MEM_SEARCH, pair_count(count), sizeof *program->across);
+    bool ok = crew.next && crew.scratch && program->rows && program->across;
     if (ok)
         run_crew(&crew, threads);
     else

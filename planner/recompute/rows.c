@@ -232,7 +232,8 @@ static void fill_split(const struct program *program, size_t s, size_t t, size_t
                        const struct runs *runs, double again)
 {
     const struct unit *units = program->list.units;
-    const struct row *right = chain_row_at(program, 0, j, t), *left = chain_row_at(program, 0, s, j - 1);
+    const struct row *right = chain_row_at(program, 0, j, t);
+    const struct row *left = &program->across[pair_across(program->list.count, s, j - 1)];
     if (right->lo == NO_ROOM || left->lo == NO_ROOM) return;
     int64_t shift = units[j - 1].output, from = later((int64_t)units[t].gradient + runs->here, left->lo);
     relax_rows(target, later(from, right->lo + shift), left, right, shift, (float)again);
@@ -338,5 +339,6 @@ static void fill_remaking(struct program *program, uint32_t more, size_t s, size
 void chain_rows_fill(struct program *program, size_t s, size_t t, float *scratch)
 {
     fill_first(program, s, t, scratch);
+    program->across[pair_across(program->list.count, s, t)] = *chain_row_at(program, 0, s, t);
     for (uint32_t more = 1; more <= program->list.more; more++) fill_remaking(program, more, s, t, scratch);
 }

@@ -1,5 +1,7 @@
 /* Rows of units whose inputs are made again one from another, chosen as wholes: longer ones than the program keeps rows
  * of its table for, and with what comes back as each is kept. */
+#include <string.h>
+
 #include "chain_private.h"
 #include "mem.h"
 
@@ -91,16 +93,62 @@ static bool follow(const struct unit_list *list, size_t s, uint32_t hold, uint32
     return true;
 }
 
+static bool same_option(const struct unit_option *a, const struct unit_option *b)
+{
+    return a->saved == b->saved && a->freed == b->freed && a->forward_need == b->forward_need &&
+           a->backward_need == b->backward_need && a->remake_need == b->remake_need && a->parts == b->parts &&
+           a->way == b->way && a->remakes == b->remakes && a->holds == b->holds &&
+           memcmp(&a->excess, &b->excess, sizeof a->excess) == 0;
+}
+
+/* In all that streaks are made of. */
+static bool same_unit(const struct unit *a, const struct unit *b)
+{
+    bool same = a->options == b->options && a->remade == b->remade && a->parts == b->parts;
+    for (uint32_t i = 0; same && i < a->options; i++) same = same_option(&a->option[i], &b->option[i]);
+    return same;
+}
+
+/* The first unit from s on that is not as the one before it. */
+static size_t end_of_alike(const struct unit_list *list, size_t s)
+{
+    while (s > 0 && s < list->count && same_unit(&list->units[s - 1], &list->units[s])) s++;
+    return s;
+}
+
+static bool copy_streaks(struct unit_list *list, size_t s, struct error *err)
+{
+    const struct streaks *before = &list->streaks[s - 1];
+    struct streaks *own = &list->streaks[s];
+    if (before->count == 0) return true;
+    if (!mem_grow(MEM_SEARCH, (void **)&own->list, &own->capacity, before->count, sizeof *own->list))
+        return error_memory(err, before->count * sizeof *own->list, mem_purpose_name(MEM_SEARCH));
+    memcpy(own->list, before->list, before->count * sizeof *own->list);
+    own->count = before->count;
+    return true;
+}
+
+static bool make_streaks(struct unit_list *list, size_t s, struct error *err)
+{
+    const struct unit *unit = &list->units[s], *after = &list->units[s + 1];
+    for (uint32_t hold = 0; hold < unit->options; hold++)
+        for (uint32_t i = 0; unit->option[hold].holds && i < after->options; i++)
+            if (after->option[i].remakes) TRY(follow(list, s, hold, after->option[i].way, err));
+    return true;
+}
+
+/* Layers of one shape come by the hundred: where all that a unit's streaks reach is as what those of the unit before
+ * reach, so are the streaks. */
 bool chain_streaks_make(struct unit_list *list, struct error *err)
 {
+    size_t alike = 0;
     if (list->more == 0 || list->chain->longest_streak == 0) return true;
     list->streaks = mem_zalloc(MEM_SEARCH, list->count, sizeof *list->streaks);
     if (!list->streaks) return error_memory(err, list->count * sizeof *list->streaks, mem_purpose_name(MEM_SEARCH));
     for (size_t s = 0; s + 1 < list->count; s++) {
-        const struct unit *unit = &list->units[s], *after = &list->units[s + 1];
-        for (uint32_t hold = 0; hold < unit->options; hold++)
-            for (uint32_t i = 0; unit->option[hold].holds && i < after->options; i++)
-                if (after->option[i].remakes) TRY(follow(list, s, hold, after->option[i].way, err));
+        if (alike <= s) alike = end_of_alike(list, s);
+        bool repeats = alike > s + list->chain->longest_streak;
+        TRY(repeats ? copy_streaks(list, s, err) : make_streaks(list, s, err));
     }
     return true;
 }
