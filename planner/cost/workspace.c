@@ -75,6 +75,16 @@ bool workspace_estimate_lean(void *tier, const struct graph *graph, const struct
     return true;
 }
 
+uint64_t workspace_most_unfolded(const struct device_spec *device, const struct graph *graph)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < graph->op_count; i++) {
+        uint64_t wanted = least(wanted_bytes(graph, &graph->ops[i]), device->workspace_bytes);
+        if (wanted > most) most = wanted;
+    }
+    return most;
+}
+
 double workspace_slowdown(const struct graph *graph, const struct plan_program *program, const struct plan_op *op)
 {
     const struct op *graph_op = &graph->ops[op->op];

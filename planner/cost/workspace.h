@@ -27,6 +27,10 @@ bool workspace_estimate(void *tier, const struct graph *graph, const struct op *
 bool workspace_estimate_lean(void *tier, const struct graph *graph, const struct op *op, enum op_pass pass,
                              uint64_t *bytes, struct error *err);
 
+/* The most of the unfolding that an op of the graph gets where the device alone sets the limit: a cap of so many bytes, or
+ * more, changes no op's workspace. */
+uint64_t workspace_most_unfolded(const struct device_spec *device, const struct graph *graph);
+
 /* Part of it: with 16-bit activations convolutions and products take 16-bit weights, and give gradients of them: a copy of
  * the f32 ones, as large as the op's. 0 where the op reads weights that were copied (LOWER_WEIGHTS). */
 uint64_t workspace_weights_copy(const struct graph *graph, const struct op *op);

@@ -8,6 +8,7 @@
 #include "predict.h"
 #include "variant.h"
 #include "variant_request.h"
+#include "workspace.h"
 
 /* A thousand layers' programs and graph take a few MB. */
 #define MOST_HELD 12
@@ -202,7 +203,9 @@ static bool make_variant(struct share_plans *shares, const struct variant_reques
     share->held = true;
     share->made = variant_make(wanted, &share->variant, &share->policy, &fault);
     share->arena_bytes = share->variant.arena_bytes;
-    if (share->variant.graph) share->ops = (uint32_t)share->variant.graph->op_count;
+    const struct graph *graph = share->variant.graph;
+    if (graph) share->ops = (uint32_t)graph->op_count;
+    if (graph) share->unfolded_bytes = workspace_most_unfolded(wanted->device, graph);
     bool made = share->made;
     share->fits = false;
     share->peak_bytes = share->growing_bytes = 0;
@@ -236,6 +239,15 @@ static bool is_tight(const struct share_plans *shares, const struct variant_requ
     return (share->made ? share->peak_bytes : share->arena_bytes) <= room;
 }
 
+/* With ever less workspace there is more room, and all is slower: the first gain wins at first, then the second. A plan
+ * that is slower by more than what its placement's luck makes is past the best. */
+#define PAST_THE_BEST 1.01
+
+static bool is_past_best(const struct share *best, const struct share *other)
+{
+    return best->made && best->fits && other->made && other->fits && other->seconds > PAST_THE_BEST * best->seconds;
+}
+
 /* The faster of two, of which only those that fit count. */
 static void keep_faster(struct share *share, struct share *other)
 {
@@ -248,25 +260,36 @@ static void keep_faster(struct share *share, struct share *other)
     drop_variant(other);
 }
 
-/* Whether all convolutions' doing with less workspace is faster, or the only way to fit. */
+/* The share with so little workspace, if it fits; *past: and is past the best. */
+static bool try_cap(struct share_plans *shares, const struct variant_request *wanted, uint64_t cap_bytes,
+                    struct share *share, bool *past, struct error *err)
+{
+    struct plan_request capped = *shares->request;
+    struct variant_request small = *wanted;
+    struct share other = *share;
+    struct error unfit = shares->unfit;
+    capped.workspace_cap_bytes = other.cap_bytes = cap_bytes;
+    capped.only_if_fits = true; /* others are not taken */
+    small.plan = &capped;
+    other.variant = (struct plan_variant){0};
+    bool ok = make_variant(shares, &small, &other, err);
+    shares->unfit = unfit;
+    if (!ok) drop_variant(&other);
+    TRY(ok);
+    *past = is_past_best(share, &other);
+    keep_faster(share, &other);
+    return true;
+}
+
+/* Whether all convolutions' doing with less workspace is faster, or the only way to fit. A cap above what any of them
+ * gets would give the same plan once more. */
 static bool try_caps(struct share_plans *shares, const struct variant_request *wanted, struct share *share,
                      struct error *err)
 {
     static const uint64_t mib[] = {32, 16, 8, 1};
-    for (size_t i = 0; i < sizeof mib / sizeof mib[0] && is_tight(shares, wanted, share); i++) {
-        struct plan_request capped = *shares->request;
-        struct variant_request small = *wanted;
-        struct share other = *share;
-        struct error unfit = shares->unfit;
-        capped.workspace_cap_bytes = other.cap_bytes = mib[i] << 20;
-        small.plan = &capped;
-        other.variant = (struct plan_variant){0};
-        bool ok = make_variant(shares, &small, &other, err);
-        shares->unfit = unfit;
-        if (!ok) drop_variant(&other);
-        TRY(ok);
-        keep_faster(share, &other);
-    }
+    bool past = false;
+    for (size_t i = 0; i < sizeof mib / sizeof mib[0] && !past && is_tight(shares, wanted, share); i++)
+        if (mib[i] << 20 < share->unfolded_bytes) TRY(try_cap(shares, wanted, mib[i] << 20, share, &past, err));
     return true;
 }
 

@@ -16,6 +16,7 @@ struct share {
     enum recompute_policy policy;
     uint64_t cap_bytes;          /* of one op's workspace, as in the request that it was made for */
     uint32_t ops;                /* of its graph */
+    uint64_t unfolded_bytes;     /* workspace_most_unfolded of its graph */
     struct plan_variant variant; /* while held */
     bool held;
     uint64_t asked; /* when last */
