@@ -1,9 +1,5 @@
 #include "advise.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
-
 #include "bisect.h"
 #include "make.h"
 #include "mem.h"
@@ -43,7 +39,9 @@ static bool try_request(const struct plan_request *request, bool *fits, struct a
 {
     struct error fault = {0};
     struct plan_request wanted = *request;
-    wanted.only_if_fits = !guess && request->micro_batches > 0; /* nothing is asked of one that does not */
+    /* Nothing is asked of one that does not: beyond a budget there is none anyway. */
+    bool budget = request->recompute == RECOMPUTE_BUDGET && request->recompute_budget_bytes > 0;
+    wanted.only_if_fits = (!guess || budget) && request->micro_batches > 0;
     struct plan *plan = plan_make(&wanted, &fault);
     *fits = plan && plan->fits;
     if (!plan && fault.kind != ERROR_INPUT && fault.kind != ERROR_UNFIT) {
@@ -87,44 +85,92 @@ static uint64_t batch_step(const struct plan_request *request)
     return pieces * plan_request_unit(request);
 }
 
-/* So many steps of images. */
-static bool try_batch(const struct plan_request *request, uint32_t step, uint32_t steps, struct bisect *search,
-                      struct error *err)
+/* A search for the largest batch, counted in steps of so many images. */
+struct batch_search {
+    uint32_t images, least; /* of a step; steps */
+    struct bisect bisect;
+    struct advice advice; /* of the last plan that fits: of the largest batch that was tried and does */
+};
+
+/* False where no batch that can be cut so is small enough. */
+static bool begin_batches(const struct plan_request *request, uint32_t guess, struct batch_search *search)
+{
+    const uint64_t step = batch_step(request);
+    const uint32_t devices = (uint32_t)request->machine->device_count;
+    if (step > MOST_BATCH) return false;
+    *search = (struct batch_search){.images = (uint32_t)step};
+    search->least = request->micro_batches > 1 && devices_alike(request->machine) ? 1 : devices;
+    search->bisect = (struct bisect){.fits = search->least - 1,
+                                     .unfit = UINT32_MAX,
+                                     .most = MOST_BATCH / search->images,
+                                     .guess = guess / search->images};
+    return true;
+}
+
+/* A plan that was not made says nothing of where to look next. */
+static void tell_unmade(struct bisect *bisect, uint32_t steps)
+{
+    bisect_tell(bisect, steps, false);
+    bisect->guess = bisect_middle(bisect);
+}
+
+/* So many steps. */
+static bool try_batch(const struct plan_request *request, struct batch_search *search, struct error *err)
 {
     struct plan_request changed = *request;
+    struct bisect *bisect = &search->bisect;
+    uint32_t steps = bisect_next(bisect);
     bool fits;
-    changed.batch = steps * step;
+    changed.batch = steps * search->images;
     in_one_piece(&changed);
-    search->guess = 0;
-    TRY(try_request(&changed, &fits, NULL, &search->guess, err));
-    search->guess /= step;
-    bisect_tell(search, steps, fits);
-    bool blind = search->guess == 0; /* no plan, no figures */
-    if (blind && search->unfit != UINT32_MAX) search->guess = bisect_middle(search);
+    bisect->guess = 0;
+    TRY(try_request(&changed, &fits, &search->advice, &bisect->guess, err));
+    bisect->guess /= search->images;
+    bisect_tell(bisect, steps, fits);
+    bool blind = bisect->guess == 0; /* no plan, no figures */
+    if (blind && bisect->unfit != UINT32_MAX) bisect->guess = bisect_middle(bisect);
     return true;
+}
+
+static bool search_batches(const struct plan_request *request, struct batch_search *search, uint32_t most_plans,
+                           uint32_t *batch, bool *exact, struct error *err)
+{
+    struct bisect *bisect = &search->bisect;
+    while (bisect_goes_on(bisect) && (most_plans == 0 || bisect->tried < most_plans))
+        TRY(try_batch(request, search, err));
+    *exact = bisect->fits + 1 >= bisect->unfit;
+    *batch = bisect->fits < search->least ? 0 : bisect->fits * search->images;
+    return true;
+}
+
+static bool find_largest(const struct plan_request *request, const struct plan *known, uint32_t most_plans,
+                         struct batch_search *search, uint32_t *batch, bool *exact, struct error *err)
+{
+    if (!begin_batches(request, known ? guess_largest(request, known) : request->batch, search)) {
+        *batch = 0;
+        *exact = true;
+        return true;
+    }
+    bool same = known && (request->micro_batches > 0 || known->devices[0].micro_batches == 1);
+    if (same) *(known->fits ? &search->bisect.fits : &search->bisect.unfit) = known->batch / search->images;
+    return search_batches(request, search, most_plans, batch, exact, err);
 }
 
 bool advise_largest_batch(const struct plan_request *request, const struct plan *known, uint32_t most_plans,
                           uint32_t *batch, bool *exact, struct error *err)
 {
-    const uint64_t step = batch_step(request);
-    if (step > MOST_BATCH) {
-        *batch = 0;
-        *exact = true;
-        return true;
-    }
-    const uint32_t images = (uint32_t)step, devices = (uint32_t)request->machine->device_count;
-    const uint32_t least = request->micro_batches > 1 && devices_alike(request->machine) ? 1 : devices;
-    struct bisect search = {.fits = least - 1, .unfit = UINT32_MAX, .most = MOST_BATCH / images};
-    search.guess = (known ? guess_largest(request, known) : request->batch) / images;
-    bool same = known && (request->micro_batches > 0 || known->devices[0].micro_batches == 1);
-    if (same && known->fits) search.fits = known->batch / images;
-    if (same && !known->fits) search.unfit = known->batch / images;
-    while (bisect_goes_on(&search) && (most_plans == 0 || search.tried < most_plans))
-        TRY(try_batch(request, images, bisect_next(&search), &search, err));
-    *exact = search.fits + 1 >= search.unfit;
-    *batch = search.fits < least ? 0 : search.fits * images;
-    return true;
+    struct batch_search search;
+    return find_largest(request, known, most_plans, &search, batch, exact, err);
+}
+
+/* What the plan of the batch found costs. */
+static void take_batch(const struct batch_search *search, uint32_t batch, struct advice *advice)
+{
+    struct advice found = search->advice;
+    found.kind = advice->kind;
+    found.mild = advice->mild;
+    found.value = batch;
+    *advice = found;
 }
 
 static bool advise_recompute(const struct plan_request *request, struct advice *advice, bool *works, struct error *err)
@@ -139,13 +185,13 @@ static bool advise_recompute(const struct plan_request *request, struct advice *
 static bool advise_batch(const struct plan_request *request, const struct plan *unfit, struct advice *advice,
                          bool *works, struct error *err)
 {
-    struct plan_request changed = *request;
+    struct batch_search search;
+    uint32_t batch;
     bool exact;
-    TRY(advise_largest_batch(request, unfit, 0, &changed.batch, &exact, err));
-    *works = changed.batch > 0;
-    in_one_piece(&changed);
-    advice->value = changed.batch;
-    return !*works || try_request(&changed, works, advice, NULL, err);
+    TRY(find_largest(request, unfit, 0, &search, &batch, &exact, err));
+    *works = batch > 0;
+    if (*works) take_batch(&search, batch, advice);
+    return true;
 }
 
 /* With micro_batches 0 the planner has tried them all already. */
@@ -382,17 +428,23 @@ static bool advise_pieces(const struct plan_request *request, struct advice *adv
     return true;
 }
 
+/* That the batch itself does not is known. */
 static bool advise_smaller_batch(const struct plan_request *request, struct advice *advice, bool *works,
                                  struct error *err)
 {
-    struct plan_request changed = *request;
+    struct plan_request whole = *request;
+    struct batch_search search;
+    uint32_t batch;
     bool exact;
-    in_one_piece(&changed);
-    TRY(advise_largest_batch(&changed, NULL, BUDGET_PLANS, &changed.batch, &exact, err));
-    advice->value = changed.batch;
+    in_one_piece(&whole);
+    *works = false;
+    if (!begin_batches(&whole, request->batch, &search)) return true;
+    tell_unmade(&search.bisect, request->batch / search.images);
+    TRY(search_batches(&whole, &search, BUDGET_PLANS, &batch, &exact, err));
+    *works = batch > 0;
+    if (*works) take_batch(&search, batch, advice);
     advice->rough = !exact;
-    *works = changed.batch > 0 && changed.batch < request->batch;
-    return !*works || try_request(&changed, works, advice, NULL, err);
+    return true;
 }
 
 bool advise_budget(const struct plan_request *request, struct advice advice[ADVICE_KINDS], size_t *count,
@@ -416,53 +468,4 @@ bool advise_budget(const struct plan_request *request, struct advice advice[ADVI
     }
     *count = found;
     return true;
-}
-
-/* ", with 1.2 % more computation"; nothing where it would read 0.0 %. */
-static const char *describe_cost(const struct advice *advice, char out[64])
-{
-    out[0] = '\0';
-    if (advice->extra_flops_fraction >= 0.0005)
-        snprintf(out, 64, ", with %.1f %% more computation", 100 * advice->extra_flops_fraction);
-    return out;
-}
-
-/* "the largest that fits (1.2 % more computation)" */
-static void describe_limit(const struct advice *advice, const char *what, char *out, size_t size)
-{
-    char cost[64] = "";
-    if (advice->extra_flops_fraction >= 0.0005) /* else it would read 0.0 % */
-        snprintf(cost, sizeof cost, " (%.1f %% more computation)", 100 * advice->extra_flops_fraction);
-    snprintf(out, size, "the %s that %s%s", what, advice->rough ? "was found to fit" : "fits", cost);
-}
-
-char *advise_sentence(const struct advice *advice, char *out, size_t size)
-{
-    static const char *const limits[ADVICE_KINDS] = {"", "largest", "smallest number", "least", "smallest number", "",
-                                                     "", ""};
-    const bool fewer = advice->changes_bn && advice->bn_group == 0; /* with groups BN sees one at a time anyway */
-    char limit[160], cost[64];
-    describe_limit(advice, limits[advice->kind], limit, sizeof limit);
-    switch (advice->kind) {
-    case ADVICE_RECOMPUTE: snprintf(out, size, "--recompute auto%s", describe_cost(advice, cost)); break;
-    case ADVICE_BATCH: snprintf(out, size, "--batch %" PRIu32 ", %s", advice->value, limit); break;
-    case ADVICE_MICRO_BATCHES:
-        snprintf(out, size, "--micro-batches %" PRIu32 ", %s%s", advice->value, limit,
-                 fewer ? "; batch normalisation then sees smaller batches" : "");
-        break;
-    case ADVICE_MEMORY: snprintf(out, size, "%" PRIu32 " GiB per device, %s", advice->value, limit); break;
-    case ADVICE_DEVICES:
-        snprintf(out, size, "%" PRIu32 " devices, %s%s", advice->value, limit,
-                 fewer ? "; without --sync-bn each normalises over its own images" : "");
-        break;
-    case ADVICE_OFFLOAD: snprintf(out, size, "--offload auto, into host memory%s", describe_cost(advice, cost)); break;
-    case ADVICE_RECONSTRUCT:
-        snprintf(out, size, "--reconstruct, exact to rounding%s", describe_cost(advice, cost));
-        break;
-    case ADVICE_WORKSPACE:
-        snprintf(out, size, "--workspace %" PRIu32 "MiB, where convolutions are slower", advice->value);
-        break;
-    case ADVICE_KINDS: break;
-    }
-    return out;
 }
