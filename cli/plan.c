@@ -25,6 +25,7 @@
 #include "plan_words.h"
 #include "printable.h"
 #include "recipe.h"
+#include "units.h"
 #include "update_flags.h"
 
 struct plan_options {
@@ -282,6 +283,25 @@ static bool tell(const struct plan_options *o, const struct plan_request *reques
     return say(o, request, &report, err);
 }
 
+/* Why nothing meets a budget: what is there at any batch. */
+static size_t say_lasting(const struct plan_request *request, char *out, size_t size)
+{
+    struct plan_lasting lasting;
+    char weights[UNITS_TEXT], kept[UNITS_TEXT], gradients[UNITS_TEXT], context[UNITS_TEXT], state[80] = "";
+    if (!plan_lasting_find(request, &lasting, NULL))
+        return (size_t)snprintf(out, size, "Nothing that fathom can change meets it.\n");
+    units_format_bytes(lasting.weight_bytes, weights);
+    units_format_bytes(lasting.gradient_bytes, gradients);
+    units_format_bytes(request->machine->devices[0].context_bytes, context);
+    if (lasting.optimizer_bytes > 0)
+        snprintf(state, sizeof state, "%s %s, ", words_memory_class(&request->update, MEMORY_OPTIMIZER),
+                 units_format_bytes(lasting.optimizer_bytes, kept));
+    return (size_t)snprintf(out, size,
+                            "Nothing that fathom can change meets it: at any batch weights take %s of the arena,\n"
+                            "  %sgradients %s, and activations come on top; context and libraries (%s) lie outside it.\n",
+                            weights, state, gradients, context);
+}
+
 /* Below the error's sentence. A search that ends early leaves that alone. */
 static void add_budget_advice(const struct plan_request *request, struct error *err)
 {
@@ -289,8 +309,8 @@ static void add_budget_advice(const struct plan_request *request, struct error *
     struct error unsaid = {0};
     size_t count, used;
     if (!advise_budget(request, advice, &count, &unsaid)) return;
-    used = (size_t)snprintf(err->below, sizeof err->below, "%s\n",
-                            count ? "what would meet it:" : "Nothing that fathom can change meets it.");
+    used = count ? (size_t)snprintf(err->below, sizeof err->below, "what would meet it:\n")
+                 : say_lasting(request, err->below, sizeof err->below);
     for (size_t i = 0; i < count && used < sizeof err->below; i++) {
         char sentence[256];
         advise_sentence(&advice[i], sentence, sizeof sentence);

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "command.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -268,6 +269,11 @@ static bool refuse_no_word(const char *folder, struct error *err)
                          "a plan file or a model is wanted; that of the run is there: fathom train %s --resume %s "
                          "--data DIR",
                          plan, folder);
+    if (folder && access(folder, F_OK) != 0)
+        return error_set(err, ERROR_INPUT,
+                         "--resume: %s is not there (%s); the folder of a run or a checkpoint is wanted, and before it "
+                         "a plan file or a model",
+                         folder, strerror(errno));
     return error_set(err, ERROR_INPUT, "a plan file or a model is wanted; --help shows the usage");
 }
 

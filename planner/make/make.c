@@ -102,29 +102,35 @@ static struct plan *make(const struct plan_request *request, struct error *err)
 
 /* ---- Budgets ---- */
 
-/* They are in the arena at any time; parameters are views of their buckets, and count with those. */
-static uint64_t lasting_bytes(const struct graph *graph)
+/* Parameters are views of their buckets, and count with those; so do their gradients. */
+static void add_lasting(const struct tensor *tensor, struct plan_lasting *lasting)
 {
-    uint64_t sum = 0;
-    for (size_t i = 0; i < graph->tensor_count; i++) {
-        const struct tensor *tensor = &graph->tensors[i];
-        bool lasts = tensor->persistent && (tensor->class == CLASS_WEIGHT || tensor->class == CLASS_OPTIMIZER);
-        if (lasts && tensor->view_of == NO_TENSOR) sum += tensor->bytes;
-    }
-    return sum;
+    if (tensor->view_of != NO_TENSOR) return;
+    if (tensor->class == CLASS_WEIGHT && tensor->persistent) lasting->weight_bytes += tensor->bytes;
+    if (tensor->class == CLASS_OPTIMIZER && tensor->persistent) lasting->optimizer_bytes += tensor->bytes;
+    if (tensor->class == CLASS_GRADIENT) lasting->gradient_bytes += tensor->bytes;
 }
 
-bool plan_budget_hopeless(const struct plan_request *request, bool *hopeless, struct error *err)
+bool plan_lasting_find(const struct plan_request *request, struct plan_lasting *lasting, struct error *err)
 {
     struct graph_options options = plan_request_graph(request);
     options.batch = plan_request_unit(request);
     options.micro_batches = 1;
-    *hopeless = false;
-    if (request->recompute != RECOMPUTE_BUDGET || request->recompute_budget_bytes == 0) return true;
     struct graph *graph = graph_build(&request->spec, &options, err);
     if (!graph) return false;
-    *hopeless = request->recompute_budget_bytes < lasting_bytes(graph);
+    *lasting = (struct plan_lasting){0};
+    for (size_t i = 0; i < graph->tensor_count; i++) add_lasting(&graph->tensors[i], lasting);
     graph_destroy(graph);
+    return true;
+}
+
+bool plan_budget_hopeless(const struct plan_request *request, bool *hopeless, struct error *err)
+{
+    struct plan_lasting lasting;
+    *hopeless = false;
+    if (request->recompute != RECOMPUTE_BUDGET || request->recompute_budget_bytes == 0) return true;
+    TRY(plan_lasting_find(request, &lasting, err));
+    *hopeless = request->recompute_budget_bytes < lasting.weight_bytes + lasting.optimizer_bytes;
     return true;
 }
 

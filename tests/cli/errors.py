@@ -278,6 +278,7 @@ def check_train(folder):
     check_trace_flow(folder, plan, data)
     refused(['train', plan, '--data', data, '--iterations', 1, '--trace', folder / 'no' / 'run.trace'], 'run.trace')
     refused(['train', plan, '--data', data, '--iterations', 1, '--resume', folder / 'nothing'], 'nothing')
+    refused(['train', '--resume', folder / 'nothing'], '--resume', 'nothing is not there')
     kept = write(folder / 'kept.trace', 'FATHOMTR of an earlier run')
     refused(['train', plan, '--data', folder / 'nowhere', '--trace', kept], 'nowhere')
     refused(['train', plan, '--data', data, '--schedule', 'sideways', '--trace', kept], 'sideways')

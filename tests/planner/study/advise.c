@@ -244,6 +244,15 @@ Test(advise, of_a_budget_below_the_weights_is_none_and_at_once, .fini = finish)
     cr_assert(advise_budget(&request, advice, &count, &err), "%s", err.text);
     cr_expect_eq(count, 0);
     cr_expect_not(asked);
+    struct plan_lasting lasting;
+    cr_assert(plan_lasting_find(&request, &lasting, &err), "%s", err.text);
+    cr_expect_eq(lasting.optimizer_bytes, lasting.gradient_bytes, "momentum of each trained weight");
+    request.recompute_budget_bytes = lasting.weight_bytes + lasting.optimizer_bytes;
+    cr_assert(plan_budget_hopeless(&request, &hopeless, &err));
+    cr_expect_not(hopeless);
+    request.recompute_budget_bytes--;
+    cr_assert(plan_budget_hopeless(&request, &hopeless, &err));
+    cr_expect(hopeless);
     request.recompute_budget_bytes = (uint64_t)1 << 40;
     cr_assert(plan_budget_hopeless(&request, &hopeless, &err));
     cr_expect_not(hopeless);
