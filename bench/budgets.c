@@ -1,8 +1,8 @@
 /* Whether more memory is ever slower, by prediction: plans over a scan of budgets of the arena and of host memory.
  *
  * bench_budgets [STEPS [CASE...]]: so many budgets of each case between the least that fits and what keeping everything
- * takes (default 24), of all cases or those whose name has one of the words. Exits 1 when a plan is slower than one with
- * less of either memory, or does not fit where that does. */
+ * takes (default 24), of all cases or those whose name has one of the words. Exits 1 when a plan is slower than one
+ * with less of either memory, or does not fit where that does. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stdio.h>
@@ -24,7 +24,6 @@ struct scanned {
     const char *model, *gpus, *fusion;
     uint32_t batch, lowering;
     uint64_t host[MOST_HOST]; /* MiB beside none, UINT64_MAX for any; up to the first 0 */
-
 };
 
 static const struct scanned cases[] = {
@@ -154,15 +153,16 @@ static bool run_case(const struct scanned *own, size_t steps, size_t *slower, st
     const struct model_options options = MODEL_OPTIONS_DEFAULT;
     struct machine machine;
     struct scan scan = {.own = own, .fastest = HUGE_VAL};
-    scan.request = (struct plan_request){
-        .batch = own->batch, .machine = &machine, .lowering = own->lowering, .micro_batches = 1};
+    scan.request =
+        (struct plan_request){.batch = own->batch, .machine = &machine, .lowering = own->lowering, .micro_batches = 1};
     TRY(model_parse(own->model, &options, &scan.request.spec, err) && machine_parse(own->gpus, &machine, err));
     clock_t begin = clock();
     bool ok = run_scan(&scan, steps, err);
     double took = (double)(clock() - begin) / CLOCKS_PER_SEC;
     if (ok)
-        printf("%-12s %-8s %-6s batch %-4u %4zu plans, %3zu slower with more, at worst %5.2f %%; %.3f s each\n", own->model,
-               own->gpus, own->fusion, own->batch, scan.plans, scan.slower, 100 * scan.worst, took / (double)scan.plans);
+        printf("%-12s %-8s %-6s batch %-4u %4zu plans, %3zu slower with more, at worst %5.2f %%; %.3f s each\n",
+               own->model, own->gpus, own->fusion, own->batch, scan.plans, scan.slower, 100 * scan.worst,
+               took / (double)scan.plans);
     fflush(stdout);
     *slower += scan.slower;
     machine_finish(&machine);
