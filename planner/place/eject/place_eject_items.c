@@ -5,7 +5,7 @@
 #include "place_sort.h"
 #include "vector_units.h"
 
-#define BUNDLE_SHARE 48 /* of the bound: what buffers of one lifetime make up together, at most, inverse */
+#define BUNDLE_SHARE 16 /* of the bound: what buffers of one lifetime make up together, at most, inverse */
 #define LEAST_ITEMS  8
 #define MOST_CELLS   ((uint64_t)1 << 20) /* sum of lifetimes in sections */
 #define MOST_PAIRS   ((uint64_t)1 << 23) /* that live at one time, each twice */
