@@ -1,5 +1,5 @@
 /* The only door to oneDNN, whose 2.x and 3.x interfaces differ: convolutions, fully connected layers and pools of given
- * shapes, on plain NHWC f32 activations.
+ * shapes, on plain NHWC activations in f32, of convolutions in bf16 too.
  *
  * A kernel is shared by all ops of one shape on one device; it owns no scratch. Running takes the addresses of that
  * call; all scratch, including room for weights in another order than stored, lies in the caller's workspace. */
