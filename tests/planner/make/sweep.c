@@ -71,6 +71,17 @@ Test(sweep, a_few_bytes_more_are_never_slower)
     }
 }
 
+/* What less workspace buys comes late: larger caps make this plan slower before a smaller one makes it fast. */
+Test(sweep, less_workspace_is_tried_to_the_end)
+{
+    struct error err = {0};
+    struct kit_options options = {.model = "resnet-200", .batch = 64, .gpus = "2GiB", .recompute = RECOMPUTE_AUTO};
+    struct plan *plan = kit_try(&options, &err);
+    cr_assert(plan && plan->fits, "%s", err.text);
+    cr_expect_lt(plan->variants[0].extra_flops_fraction, 0.5);
+    plan_destroy(plan);
+}
+
 Test(sweep, a_budget_below_the_least_arena_says_what_would_do)
 {
     struct error err = {0};
