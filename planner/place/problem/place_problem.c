@@ -103,17 +103,26 @@ static bool find_sections(struct problem *problem, const struct place_buffer *bu
     return ok || error_memory(err, count * 44, "the placement problem");
 }
 
+static bool any_named(const struct place_buffer *buffers, const struct problem *problem)
+{
+    for (size_t i = 0; i < problem->count; i++)
+        if (buffers[problem->origin[i]].alias > 0) return true;
+    return false;
+}
+
 /* What else is known of buffers and sections: taken after the sections are found, for which much memory goes by. */
-static bool reserve_rest(struct problem *problem, struct error *err)
+static bool reserve_rest(struct problem *problem, const struct place_buffer *buffers, struct error *err)
 {
     size_t count = problem->count, sections = (size_t)problem->sections + 1;
     problem->size = mem_alloc(MEM_SEARCH, count, sizeof *problem->size);
     problem->align = mem_alloc(MEM_SEARCH, count, sizeof *problem->align);
     problem->fixed = mem_alloc(MEM_SEARCH, count, sizeof *problem->fixed);
-    problem->alias = mem_alloc(MEM_SEARCH, count, sizeof *problem->alias);
+    bool named = any_named(buffers, problem);
+    if (named) problem->alias = mem_alloc(MEM_SEARCH, count, sizeof *problem->alias);
     problem->live = mem_zalloc(MEM_SEARCH, sections, sizeof *problem->live);
     problem->instant = mem_zalloc(MEM_SEARCH, sections, sizeof *problem->instant);
-    bool ok = problem->size && problem->align && problem->fixed && problem->alias && problem->live && problem->instant;
+    bool ok = problem->size && problem->align && problem->fixed && (problem->alias || !named) && problem->live &&
+              problem->instant;
     return ok || error_memory(err, count * 32 + sections * 16, "the placement problem");
 }
 
@@ -127,7 +136,7 @@ static void copy_buffers(struct problem *problem, const struct place_buffer *buf
         problem->align[i] = buffer->align > 1 ? buffer->align : 1;
         problem->size[i] = align_up(buffer->size, problem->align[i]);
         problem->fixed[i] = buffer->fixed;
-        problem->alias[i] = buffer->alias;
+        if (problem->alias) problem->alias[i] = buffer->alias;
         problem->any_fixed |= buffer->fixed != PLACE_UNPLACED;
         problem->mixed_align |= problem->align[i] != problem->align[0];
     }
@@ -155,7 +164,7 @@ bool problem_init(struct problem *problem, const struct place_buffer *buffers, s
     problem->source = buffers;
     TRY_GOTO(list_buffers(problem, buffers, count, err), fail);
     TRY_GOTO(find_sections(problem, buffers, err), fail);
-    TRY_GOTO(reserve_rest(problem, err), fail);
+    TRY_GOTO(reserve_rest(problem, buffers, err), fail);
     copy_buffers(problem, buffers);
     sum_live(problem);
     return true;
@@ -227,14 +236,19 @@ static void raise(struct skyline *skyline, size_t buffer)
     }
 }
 
+static uint64_t alias_of(const struct problem *problem, size_t buffer)
+{
+    return problem->alias ? problem->alias[buffer] : 0;
+}
+
 /* Fixed buffers by rising offset overlap one before them when the highest end over their life is above their offset.
  * Names of one storage have one offset, stand together, and are compared before any of them is noted. */
 static bool check_skyline(struct skyline *skyline, const struct sort_pair *pairs, size_t count, struct error *err)
 {
     const struct problem *problem = skyline->problem;
     for (size_t from = 0, to; from < count; from = to) {
-        uint64_t alias = problem->alias[pairs[from].index];
-        for (to = from + 1; alias > 0 && to < count && problem->alias[pairs[to].index] == alias; to++) {
+        uint64_t alias = alias_of(problem, pairs[from].index);
+        for (to = from + 1; alias > 0 && to < count && alias_of(problem, pairs[to].index) == alias; to++) {
         }
         for (size_t i = from; i < to; i++) {
             uint32_t b = pairs[i].index, held = find_highest(skyline, problem->first[b], problem->last[b]);
@@ -256,7 +270,7 @@ static size_t sort_fixed(const struct problem *problem, struct sort_pair *pairs)
 {
     size_t count = 0;
     for (size_t i = 0; i < problem->count; i++)
-        if (problem->fixed[i] != PLACE_UNPLACED) pairs[count++] = (struct sort_pair){problem->alias[i], (uint32_t)i};
+        if (problem->fixed[i] != PLACE_UNPLACED) pairs[count++] = (struct sort_pair){alias_of(problem, i), (uint32_t)i};
     sort_pairs(pairs, pairs + problem->count, count);
     for (size_t i = 0; i < count; i++) pairs[i].key = problem->fixed[pairs[i].index];
     sort_pairs(pairs, pairs + problem->count, count);

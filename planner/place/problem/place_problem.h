@@ -12,23 +12,23 @@
 struct problem {
     size_t count;
     uint32_t sections;
-    uint32_t *first, *last;  /* of each buffer */
-    uint64_t *size;          /* rounded up to the buffer's alignment */
-    uint64_t *align;         /* at least 1 */
-    uint64_t *fixed;         /* required offset or PLACE_UNPLACED */
-    uint32_t *origin;        /* index in the caller's array */
+    uint32_t *first, *last;            /* of each buffer */
+    uint64_t *size;                    /* rounded up to the buffer's alignment */
+    uint64_t *align;                   /* at least 1 */
+    uint64_t *fixed;                   /* required offset or PLACE_UNPLACED */
+    uint32_t *origin;                  /* index in the caller's array */
     const struct place_buffer *source; /* that array, as long as it is there */
-    uint64_t *alias;         /* names of one storage; the solvers see none (place_groups.h) */
-    uint64_t *live;          /* of each section: the sum of sizes */
-    uint64_t *instant;       /* of each section: a time at which all its buffers live */
-    uint64_t bound;          /* no arena is smaller */
-    uint32_t peak;           /* a section with the largest live sum */
+    uint64_t *alias;                   /* names of one storage, NULL where none; solvers see none (place_groups.h) */
+    uint64_t *live;                    /* of each section: the sum of sizes */
+    uint64_t *instant;                 /* of each section: a time at which all its buffers live */
+    uint64_t bound;                    /* no arena is smaller */
+    uint32_t peak;                     /* a section with the largest live sum */
     uint64_t chunk;          /* first fit crosses no multiple of this, and alignment counts from it; 0 = one arena */
     uint64_t start_ns;       /* on clock_now_ns: when it was translated */
     uint64_t deadline_ns;    /* likewise: placers end then with what they have; 0 = none */
     const atomic_bool *quit; /* from outside, likewise; may be NULL */
-    uint32_t effort;         /* as a side of a cut: descents of the exact search that it has (place_cuts.c); 0 = it is none */
-    bool of_hard;            /* a side of a problem of many buffers */
+    uint32_t effort; /* as a side of a cut: descents of the exact search that it has (place_cuts.c); 0 = it is none */
+    bool of_hard;    /* a side of a problem of many buffers */
     bool any_fixed;
     bool mixed_align; /* alignments differ, so that an offset may need padding */
 };
@@ -88,8 +88,8 @@ bool problem_halted(const struct problem *problem);
 /* Tells options->progress, where somebody listens, how far a search of the problem has come since its start. */
 void problem_report(const struct problem *problem, const struct place_options *options, uint64_t bound, uint64_t arena);
 
-/* What all offsets of compact placements are multiples of: they are sums of sizes from zero or a fixed offset on, rounded up
- * to alignments. */
+/* What all offsets of compact placements are multiples of: they are sums of sizes from zero or a fixed offset on,
+ * rounded up to alignments. */
 uint64_t problem_quantum(const struct problem *problem);
 
 uint64_t problem_arena(const struct problem *problem, const uint64_t *offset);
