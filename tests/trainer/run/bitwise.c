@@ -7,7 +7,7 @@
 
 TestSuite(bitwise, .init = run_make_data, .fini = run_remove_data);
 
-#define STEPS ((int)rounds(10))
+#define STEPS rounds(10)
 
 static void go(struct small_run *run, const char *save)
 {
@@ -25,7 +25,7 @@ static void go(struct small_run *run, const char *save)
 static void check_equal(const struct small_run *a, const struct small_run *b, const char *save_a, const char *save_b)
 {
     char folder_a[128], folder_b[128];
-    for (int i = 0; i < STEPS; i++)
+    for (int i = 0; i < (int)STEPS; i++)
         cr_assert(memcmp(&a->losses[i], &b->losses[i], sizeof(double)) == 0, "%s, step %d: %.17g, %.17g with %s",
                   save_b, i, b->losses[i], a->losses[i], save_a);
     snprintf(folder_a, sizeof folder_a, "%s/%s", run_data, save_a);
@@ -205,7 +205,7 @@ Test(bitwise, lowered_and_logical_runs_agree)
     lowered.logical = false;
     go(&logical, "logical");
     go(&lowered, "lowered");
-    for (int i = 0; i < STEPS; i++)
+    for (int i = 0; i < (int)STEPS; i++)
         cr_assert_float_eq(logical.losses[i], lowered.losses[i], 0.02 * logical.losses[i], "step %d: %g, lowered %g", i,
                            logical.losses[i], lowered.losses[i]);
     cr_assert_lt(lowered.result.planned_bytes, logical.result.planned_bytes);
