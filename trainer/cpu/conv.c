@@ -55,7 +55,7 @@ static struct scratch scratch_of(const struct op_call *call)
 bool cpu_conv_reads_half(const struct op_call *call)
 {
     bool halves = call->in_tensor[0]->dtype == DTYPE_BF16 && call->out_tensor[0]->dtype == DTYPE_BF16;
-    return halves && call->in_tensor[1]->dtype == DTYPE_F32 && call->op->attr.conv.fused == 0 && onednn_multiplies_bf16();
+    return halves && call->op->attr.conv.fused == 0 && onednn_multiplies_bf16();
 }
 
 uint64_t cpu_conv_before(const struct op_call *call)

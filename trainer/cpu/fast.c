@@ -40,9 +40,15 @@ static void flatten(struct onednn_shape *shape)
     shape->x[1] = shape->x[2] = 1;
 }
 
-static bool conv_shape(const struct op_call *call, struct onednn_shape *shape)
+static void fill_half(const struct op_call *call, struct onednn_shape *shape)
 {
     shape->bf16 = cpu_conv_reads_half(call);
+    shape->bf16_weights = shape->bf16 && call->in_tensor[1]->dtype == DTYPE_BF16;
+}
+
+static bool conv_shape(const struct op_call *call, struct onednn_shape *shape)
+{
+    fill_half(call, shape);
     if (!shape->bf16 && conv_tiles_suit(call)) return false;
     fill_shape(shape, ONEDNN_CONV, call->in_tensor[0], call->out_tensor[0]);
     fill_window(shape, &call->op->attr);
@@ -53,7 +59,7 @@ static bool conv_shape(const struct op_call *call, struct onednn_shape *shape)
 
 static bool conv_data_shape(const struct op_call *call, struct onednn_shape *shape)
 {
-    shape->bf16 = cpu_conv_reads_half(call);
+    fill_half(call, shape);
     if (!shape->bf16 && conv_tiles_suit(call)) return false;
     fill_shape(shape, ONEDNN_CONV_BWD_DATA, call->out_tensor[0], call->in_tensor[0]);
     fill_window(shape, &call->op->attr);

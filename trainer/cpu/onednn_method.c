@@ -320,7 +320,7 @@ static dnnl_status_t choose_weights(struct method *m, dnnl_engine_t engine, cons
     if (!s->bf16 && suits_turning(s) && try_turning(m, engine, s)) return dnnl_success;
     weight_dims(s, d);
     const dnnl_dims_t dims = {d[0], d[3], d[1], d[2]};
-    dnnl_status_t status = layout_create(&m->stored, dims, 4, dnnl_f32, stored_tag(s));
+    dnnl_status_t status = layout_create(&m->stored, dims, 4, s->bf16_weights ? dnnl_bf16 : dnnl_f32, stored_tag(s));
     if (status != dnnl_success) return status;
     if (s->bf16) {
         status = describe(engine, s, dnnl_format_tag_any, &m->pd);

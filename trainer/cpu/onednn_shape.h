@@ -24,9 +24,10 @@ struct onednn_shape {
     uint32_t kernel[2], padding[2], stride;
     uint32_t bias;      /* 1: with bias */
     uint32_t inference; /* 1: maxpool writes no mask */
-    uint32_t bf16;      /* 1: x and y in bf16; weights, stored in f32, are rounded to it as they are moved; convolutions */
-    uint32_t as_stored; /* 1: no engine for whose sake weights would be moved (for benchmarks) */
-    uint32_t alone;     /* 1: for one thread, and run by several at once (onednn_run_alone) */
+    uint32_t bf16; /* 1: x and y in bf16; weights stored in f32 are rounded to it as they are moved; convolutions */
+    uint32_t bf16_weights; /* 1: stored in bf16 too */
+    uint32_t as_stored;    /* 1: no engine for whose sake weights would be moved (for benchmarks) */
+    uint32_t alone;        /* 1: for one thread, and run by several at once (onednn_run_alone) */
 };
 
 #endif
