@@ -98,14 +98,15 @@ static uint64_t stack_buffers(struct placing *placing)
 #define GAP_DIVISOR 1000
 #define FREE_NODES  2000
 
-static bool place_buffers(struct placing *placing, double search_seconds, struct place_result *result,
+static bool place_buffers(struct placing *placing, uint64_t enough, double search_seconds, struct place_result *result,
                           struct error *err)
 {
-    struct place_options options = {.seconds = search_seconds};
+    struct place_options options = {.enough = enough, .seconds = search_seconds};
     TRY(place_solve(placing->buffers, placing->count, &options, result, err));
     uint64_t gap = result->arena_bytes - result->lower_bound_bytes;
-    if (search_seconds > 0 || gap <= result->lower_bound_bytes / GAP_DIVISOR) return true;
-    options = (struct place_options){.seconds = INFINITY, .nodes = FREE_NODES, .threads = 1};
+    bool content = result->arena_bytes <= enough || gap <= result->lower_bound_bytes / GAP_DIVISOR;
+    if (search_seconds > 0 || content) return true;
+    options = (struct place_options){.enough = enough, .seconds = INFINITY, .nodes = FREE_NODES, .threads = 1};
     return place_solve(placing->buffers, placing->count, &options, result, err);
 }
 
@@ -120,11 +121,12 @@ static uint64_t sum_live(const struct placing *placing, uint64_t instant)
 }
 
 static bool solve(const struct graph *graph, const struct plan_program *program, const uint32_t *home,
-                  struct placing *placing, enum sharing_policy sharing, double search_seconds,
+                  struct placing *placing, enum sharing_policy sharing, uint64_t enough_bytes, double search_seconds,
                   struct place_result *result, struct error *err)
 {
     if (sharing == SHARING_FULL) {
-        TRY(place_buffers(placing, search_seconds, result, err));
+        uint64_t rest = placing->persistent_bytes + plan_apart_bytes(graph);
+        TRY(place_buffers(placing, enough_bytes > rest ? enough_bytes - rest : 0, search_seconds, result, err));
         result->lower_bound_bytes = sum_live(placing, result->peak_instant);
         return true;
     }
@@ -152,12 +154,13 @@ static void store_offsets(const struct graph *graph, struct plan_program *progra
 }
 
 bool layout_place(const struct graph *graph, struct plan_program *program, const uint32_t *home,
-                  enum sharing_policy sharing, double search_seconds, struct place_result *result, struct error *err)
+                  enum sharing_policy sharing, uint64_t enough_bytes, double search_seconds,
+                  struct place_result *result, struct error *err)
 {
     struct placing placing;
     *result = (struct place_result){0};
     bool ok = gather(graph, program, home, &placing, err) &&
-              solve(graph, program, home, &placing, sharing, search_seconds, result, err);
+              solve(graph, program, home, &placing, sharing, enough_bytes, search_seconds, result, err);
     if (ok) {
         stack_persistent(graph, program, home);
         store_offsets(graph, program, home, &placing);

@@ -11,10 +11,13 @@ uint64_t layout_round(uint64_t bytes);
 
 /* Places a program whose lifetimes and homes liveness_find has filled. Persistent tensors are stacked from 0 in the
  * order of their indices (the same in both programs of a variant), the others above them by place_solve, or one after
- * the other when each is to have its own bytes; what lies apart waits for layout_place_apart. result counts the whole
- * arena, persistent tensors and those apart included; its peak_instant is an op. ERROR_MEMORY. */
+ * the other when each is to have its own bytes; what lies apart waits for layout_place_apart. An arena of
+ * `enough_bytes` is not made smaller where that takes time (0: as small as can be found): whether one is found is the
+ * same for both. result counts the whole arena, persistent tensors and those apart included; its peak_instant is an op.
+ * ERROR_MEMORY. */
 bool layout_place(const struct graph *graph, struct plan_program *program, const uint32_t *home,
-                  enum sharing_policy sharing, double search_seconds, struct place_result *result, struct error *err);
+                  enum sharing_policy sharing, uint64_t enough_bytes, double search_seconds,
+                  struct place_result *result, struct error *err);
 
 /* Places what lies apart (tensor.apart) at the end of an arena of so many bytes, in the graph's order. */
 void layout_place_apart(const struct graph *graph, struct plan_program *program, uint64_t arena_bytes);

@@ -57,12 +57,12 @@ uint64_t making_arena_limit(const struct making *making, size_t train_ops, uint6
     return budget > 0 && budget < left ? budget : left;
 }
 
-static bool place_draft(const struct making *making, struct draft *draft, struct place_result *placed,
-                        struct error *err)
+static bool place_draft(const struct making *making, struct draft *draft, uint64_t enough_bytes,
+                        struct place_result *placed, struct error *err)
 {
     const struct plan_request *plan = making->request->plan;
-    return layout_place(making->variant->graph, &draft->program, draft->home, plan->sharing, plan->search_seconds,
-                        placed, err);
+    return layout_place(making->variant->graph, &draft->program, draft->home, plan->sharing, enough_bytes,
+                        plan->search_seconds, placed, err);
 }
 
 static bool make_evaluate(struct making *making, struct error *err)
@@ -70,7 +70,7 @@ static bool make_evaluate(struct making *making, struct error *err)
     struct draft draft = {0};
     struct place_result placed;
     bool ok = draft_evaluate(making->request, making->variant->graph, &draft, err) &&
-              place_draft(making, &draft, &placed, err);
+              place_draft(making, &draft, 0, &placed, err);
     if (ok) {
         making->variant->evaluate = draft.program;
         making->evaluate_bytes = placed.arena_bytes;
@@ -133,9 +133,20 @@ bool making_try(const struct making *making, const struct chain_schedule *schedu
         draft_finish(draft);
         return true;
     }
-    TRY(place_draft(making, draft, &candidate->placed, err));
+    candidate->enough_bytes = plan->search_seconds > 0 ? 0 : limit;
+    TRY(place_draft(making, draft, candidate->enough_bytes, &candidate->placed, err));
     candidate->arena_bytes = candidate->placed.arena_bytes;
     *fits = candidate->arena_bytes <= limit && making->evaluate_bytes <= limit;
+    return true;
+}
+
+bool making_place_finally(const struct making *making, struct candidate *candidate, struct error *err)
+{
+    const struct place_result *placed = &candidate->placed;
+    if (placed->arena_bytes > candidate->enough_bytes || placed->arena_bytes == placed->lower_bound_bytes) return true;
+    candidate->enough_bytes = 0;
+    TRY(place_draft(making, &candidate->draft, 0, &candidate->placed, err));
+    candidate->arena_bytes = placed->arena_bytes;
     return true;
 }
 
@@ -144,6 +155,7 @@ static bool adopt(const struct making *making, struct candidate *candidate, stru
 {
     struct plan_variant *variant = making->variant;
     const struct place_result *placed = &candidate->placed;
+    TRY(making_place_finally(making, candidate, err));
     bool train_is_larger = placed->arena_bytes >= making->evaluate_bytes;
     plan_program_finish(&variant->train);
     variant->train = candidate->draft.program;

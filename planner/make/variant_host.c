@@ -86,6 +86,7 @@ static bool try_spread(const struct spread *spread, size_t count, struct outcome
     TRY(schedule_spread(spread->making->variant->graph, count, spread->mode | KEEP_ON_HOST, spread->mode, &schedule,
                         err));
     bool ok = making_try(spread->making, &schedule, false, &candidate, &outcome->fits, err);
+    if (ok && outcome->fits) ok = making_place_finally(spread->making, &candidate, err);
     outcome->arena_bytes = candidate.arena_bytes;
     outcome->limit_bytes = candidate.limit_bytes;
     if (ok && outcome->fits && making_host_fits(spread->making, &candidate))

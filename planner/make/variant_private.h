@@ -12,8 +12,9 @@
 struct candidate {
     struct draft draft;
     struct place_result placed;
-    uint64_t arena_bytes; /* or its bound, when that alone is over the limit */
-    uint64_t limit_bytes; /* of the arena */
+    uint64_t arena_bytes;  /* or its bound, when that alone is over the limit */
+    uint64_t enough_bytes; /* an arena of so many was not made smaller yet; 0 = it is as small as can be */
+    uint64_t limit_bytes;  /* of the arena */
     uint64_t host_bytes;
     enum recompute_policy policy; /* what it amounts to */
     double seconds;               /* of a step on simulated streams, without all-reduces; 0 = not looked at */
@@ -36,10 +37,13 @@ uint64_t making_arena_limit(const struct making *making, size_t train_ops, uint6
 /* Whether what waits in host memory is within what a device may have of it. */
 bool making_host_fits(const struct making *making, const struct candidate *candidate);
 
-/* Drafts a schedule, and places it if its bound is within the limit, or in any case. *fits, by the arena alone, and
- * *candidate: what came of it. */
+/* Drafts a schedule, and places it if its bound is within the limit, or in any case, no better than it takes to fit.
+ * *fits, by the arena alone, and *candidate: what came of it. */
 bool making_try(const struct making *making, const struct chain_schedule *schedule, bool in_any_case,
                 struct candidate *candidate, bool *fits, struct error *err);
+
+/* As well as can be: the arena that a plan with the candidate has. */
+bool making_place_finally(const struct making *making, struct candidate *candidate, struct error *err);
 
 /* The fastest candidate that fits, by the blocks' measures; *fits = false: the smallest, or
  * none (plan_request.only_if_fits). The caller ends it with
@@ -53,7 +57,8 @@ bool variant_time(const struct making *making, struct candidate *candidate, stru
 bool variant_take_faster(const struct making *making, struct candidate *best, bool *fits, struct candidate *other,
                          struct error *err);
 
-/* The same with what a schedule makes, which is placed only if it is faster and taken only if it fits, on the host too. */
+/* The same with what a schedule makes, which is placed only if it is faster and taken only if it fits, on the host too.
+ */
 bool variant_try_faster(const struct making *making, const struct chain_schedule *schedule, struct candidate *best,
                         bool *fits, struct error *err);
 

@@ -126,8 +126,9 @@ static bool place_rest(struct core *core, const struct problem *problem, const e
         .deadline_ns = problem->deadline_ns, .steps = problem_pass_steps(problem) / 8, .quit = problem->quit};
     enum firstfit_outcome outcome = FIRSTFIT_PLACED;
     TRY(firstfit_init(&firstfit, problem, err));
-    for (size_t i = 0; i < order_count && outcome == FIRSTFIT_PLACED && best->arena > core->target; i++) {
+    for (size_t i = 0; i < order_count && outcome == FIRSTFIT_PLACED; i++) {
         uint64_t arena;
+        if (problem_content(problem, core->target, best->arena)) break;
         firstfit_make_order(&firstfit, core->load, orders[i], 0, 0, core->order);
         outcome = firstfit_place(&firstfit, core->order, &limits, &arena);
         if (outcome != FIRSTFIT_PLACED || arena >= best->arena) continue;
@@ -169,7 +170,7 @@ static bool improve(struct core *core, struct placement *best, struct error *err
     bool found = choose_window(core, FIRST_SIDE);
     if (found) TRY(place_rest(core, core->problem, plain, 1, best, err));
     for (uint32_t side = FIRST_SIDE; found && side <= LAST_SIDE; side *= 3) {
-        if (best->arena <= core->target || problem_halted(core->problem)) break;
+        if (problem_content(core->problem, core->target, best->arena) || problem_halted(core->problem)) break;
         if (!choose_window(core, side)) break;
         if (core->inner_count > 0) TRY(solve_window(core, &found, err));
         if (found) TRY(place_around(core, best, err));

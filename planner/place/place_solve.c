@@ -39,7 +39,7 @@ static uint64_t choose_work(const struct problem *problem, const struct place_op
 
 static bool is_enough(const struct problem *problem, uint64_t target, const struct placement *best)
 {
-    return best->arena <= target || (best->arena < UINT64_MAX && problem_halted(problem));
+    return problem_content(problem, target, best->arena) || (best->arena < UINT64_MAX && problem_halted(problem));
 }
 
 /* The placers in rising order of cost; each stops at the target. Of many buffers, a brief pass that has come near ends
@@ -179,9 +179,10 @@ bool problem_solve(const struct problem *problem, const struct place_options *op
                                     .threads = options->seconds > 0 ? ladder_lanes(options) : 1,
                                     .options = options};
     TRY(place_fast(problem, target, &limits, best, err));
-    if (best->arena > target && exact && apart)
+    bool settled = problem_content(problem, target, best->arena);
+    if (!settled && exact && apart)
         TRY(parts_improve(problem, options, best, &result->lower_bound_bytes, &result->nodes, err));
-    else if (best->arena > target && exact)
+    else if (!settled && exact)
         TRY(solve_exactly(problem, options, target, best, result, err));
     result->arena_bytes = best->arena;
     result->peak_instant = problem->instant[problem->peak];
@@ -201,6 +202,7 @@ bool place_solve(struct place_buffer *buffers, size_t count, const struct place_
     struct place_result found = {0};
     TRY(problem_init(&problem, buffers, count, err));
     problem.quit = options->stop;
+    problem.enough = options->enough;
     if (options->seconds > 0) problem.deadline_ns = start + (uint64_t)(fmin(options->seconds, 1e9) * 1e9);
     bool ok = problem_solve(&problem, options, &best, &found, err);
     if (ok) {

@@ -51,7 +51,7 @@ static inline void offload_follow(struct plan *plan, const struct plan_request *
         struct place_result placed;
         uint64_t evaluate = offload_evaluate_bytes(variant);
         cr_assert(draft_train(&wanted, variant->graph, schedule, &draft, &err), "%s", err.text);
-        cr_assert(layout_place(variant->graph, &draft.program, draft.home, request->sharing, 0, &placed, &err));
+        cr_assert(layout_place(variant->graph, &draft.program, draft.home, request->sharing, 0, 0, &placed, &err));
         cr_assert(layout_place_host(&draft.program, request->sharing, &variant->host_bytes, &err), "%s", err.text);
         plan_program_finish(&variant->train);
         variant->train = draft.program;

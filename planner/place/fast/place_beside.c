@@ -279,7 +279,7 @@ bool beside_improve(const struct problem *problem, uint64_t target, struct place
     if (!beside) return error_memory(err, sizeof *beside, "placement beside neighbours");
     beside->problem = problem;
     bool ok = reserve(beside, best->arena, err);
-    for (size_t i = 0; ok && i < tries && best->arena > target; i++) {
+    for (size_t i = 0; ok && i < tries && !problem_content(problem, target, best->arena); i++) {
         beside->weight = weights[i];
         if (!sweep_side(beside, false, best->arena) || !sweep_side(beside, true, best->arena)) continue;
         best->arena = problem_arena(problem, beside->offset);

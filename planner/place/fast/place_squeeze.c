@@ -126,11 +126,11 @@ static void run_line(struct squeeze *squeeze, struct firstfit *firstfit, uint32_
             line->arena = arena;
             memcpy(line->offset, firstfit->offset, squeeze->problem->count * sizeof *line->offset);
         }
-        if (arena <= squeeze->target) break;
+        if (problem_content(squeeze->problem, squeeze->target, arena)) break;
         move_forward(firstfit, line, squeeze->target, &random);
     }
     uint32_t winner = atomic_load(&squeeze->winner);
-    while (line->arena <= squeeze->target && index < winner &&
+    while (problem_content(squeeze->problem, squeeze->target, line->arena) && index < winner &&
            !atomic_compare_exchange_weak(&squeeze->winner, &winner, index)) {
     }
 }
@@ -205,7 +205,8 @@ static bool run_rounds(struct squeeze *squeeze, struct worker *workers, uint32_t
         run_workers(workers, threads);
         TRY(gather(squeeze, best, err));
         report(squeeze, best);
-        if (best->arena <= squeeze->target || !firstfit_may_go_on(&squeeze->limits)) break;
+        if (problem_content(squeeze->problem, squeeze->target, best->arena) || !firstfit_may_go_on(&squeeze->limits))
+            break;
         rank_lines(squeeze->lines);
         for (size_t i = KEPT; squeeze->attempts >= FIRST_ATTEMPTS && i < LINES; i++)
             begin_line(squeeze, &squeeze->lines[i]);

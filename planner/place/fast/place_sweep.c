@@ -214,7 +214,7 @@ bool sweep_improve(const struct problem *problem, enum sweep_part part, uint64_t
     const struct manner manners[] = {{4, false, false},  {8, true, false},  {16, false, false}, {64, true, false},
                                      {64, false, false}, {0, false, false}, {0, false, true},   {0, true, false}};
     size_t from = part == SWEEP_REST, to = part == SWEEP_FIRST ? 1 : sizeof manners / sizeof manners[0];
-    for (size_t i = from; ok && i < to && best->arena > target && !sweep.stopped; i++) {
+    for (size_t i = from; ok && i < to && !problem_content(problem, target, best->arena) && !sweep.stopped; i++) {
         uint64_t used = sweep.holes.steps;
         if (pass > 0) sweep.most_steps = used + (pass > used ? pass - used : 0) / 2 + 1;
         sweep.may_stop = best->arena < UINT64_MAX;

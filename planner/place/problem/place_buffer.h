@@ -24,6 +24,7 @@ struct place_buffer {
 
 struct place_options {
     uint64_t capacity;     /* stop as soon as the arena is at most this; 0 = minimise */
+    uint64_t enough;       /* the same aim as without, but an arena of at most this need not be made smaller; 0 = none */
     double seconds;        /* limit of it all; 0 = one pass of the fast placers, whose steps are limited instead */
     bool brief;            /* such a pass over 100,000 buffers or more ends at the cheapest placers that come near */
     uint64_t nodes;        /* limit of the exact search, 0 = none */

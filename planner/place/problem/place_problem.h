@@ -27,6 +27,7 @@ struct problem {
     uint64_t start_ns;       /* on clock_now_ns: when it was translated */
     uint64_t deadline_ns;    /* likewise: placers end then with what they have; 0 = none */
     const atomic_bool *quit; /* from outside, likewise; may be NULL */
+    uint64_t enough;         /* an arena that need not be made smaller, though the target may be below it; 0 = none */
     uint32_t effort; /* as a side of a cut: descents of the exact search that it has (place_cuts.c); 0 = it is none */
     bool of_hard;    /* a side of a problem of many buffers */
     bool any_fixed;
@@ -84,6 +85,12 @@ struct placement {
 
 /* Whether the deadline has passed or someone asked to stop: a placer that has a placement then ends. */
 bool problem_halted(const struct problem *problem);
+
+/* Whether a placer that aims at `target` ends with an arena. */
+static inline bool problem_content(const struct problem *problem, uint64_t target, uint64_t arena)
+{
+    return arena <= target || arena <= problem->enough;
+}
 
 /* Tells options->progress, where somebody listens, how far a search of the problem has come since its start. */
 void problem_report(const struct problem *problem, const struct place_options *options, uint64_t bound, uint64_t arena);

@@ -65,6 +65,33 @@ Test(place, random_problems_are_placed_without_overlap)
     }
 }
 
+/* What is enough is met whenever the smallest arena found without it does, and never made smaller than that. */
+Test(place, enough_changes_no_answer)
+{
+    size_t larger = 0, reached = 0;
+    for (uint32_t seed = 0; seed < 20; seed++) {
+        struct random random = random_begin(seed, RANDOM_SEARCH, 0, 1);
+        struct place_buffer buffers[MOST];
+        for (size_t i = 0; i < MOST; i++) {
+            uint64_t lower = random_below(&random, 200);
+            buffers[i] = buffer_of(lower, lower + 1 + random_below(&random, 40), 1 + random_below(&random, 1000));
+        }
+        struct place_result least = solve(buffers, MOST);
+        for (uint64_t more = 0; more < 4; more++) {
+            struct place_options options = fast;
+            options.enough = least.arena_bytes - 1 + more * more * least.lower_bound_bytes / 60;
+            struct place_result found = place_kit_solve(buffers, MOST, &options);
+            cr_assert_geq(found.arena_bytes, least.arena_bytes, "seed %u", seed);
+            cr_assert_eq(found.arena_bytes <= options.enough, more > 0, "seed %u", seed);
+            if (more == 0) cr_assert_eq(found.arena_bytes, least.arena_bytes, "seed %u", seed);
+            larger += found.arena_bytes > least.arena_bytes;
+            reached += found.arena_bytes <= options.enough;
+        }
+    }
+    cr_expect_gt(larger, 6);
+    cr_expect_eq(reached, 60);
+}
+
 Test(place, nested_lifetimes_reach_the_bound)
 {
     struct place_buffer buffers[MOST];
