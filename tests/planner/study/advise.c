@@ -504,3 +504,22 @@ Test(advise, finds_the_fewest_devices_that_can_be_cut)
     }
     cr_expect_gt(far, 0);
 }
+
+Test(advise, says_what_is_of_no_use)
+{
+    static const struct {
+        double extra;
+        const char *batch, *offload;
+    } rows[] = {{0, "--batch 86, the largest that fits", "--offload auto, into host memory"},
+                {0.5, "--batch 86, the largest that fits (50.0 % more computation)",
+                 "--offload auto, into host memory, with 50.0 % more computation"},
+                {18.38, "--batch 86, the largest that fits (1838.0 % more computation: impractical)",
+                 "--offload auto, into host memory, with 1838.0 % more computation: impractical"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct advice advice = {.kind = ADVICE_BATCH, .value = 86, .extra_flops_fraction = rows[i].extra};
+        char sentence[256];
+        cr_expect_str_eq(advise_sentence(&advice, sentence, sizeof sentence), rows[i].batch);
+        advice.kind = ADVICE_OFFLOAD;
+        cr_expect_str_eq(advise_sentence(&advice, sentence, sizeof sentence), rows[i].offload);
+    }
+}
