@@ -49,7 +49,6 @@ static bool create(const char *path, int *fd, struct error *err)
     if (ok) fwrite(header, sizeof header, 1, writer.stream);
     ok = ok && files_publish(&writer, old >= 0, fd, err);
     if (old >= 0) close(old);
-    if (!ok && err && err->kind == ERROR_FAILED) err->kind = ERROR_INPUT; /* nothing was begun */
     return ok;
 }
 

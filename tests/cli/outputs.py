@@ -108,6 +108,8 @@ def check_no_files(folder):
         for name in ('pipe', 'socket'):
             refused([word.format(name) for word in words], name, cwd=folder, timeout=20)
     refused(['place', '/dev/zero', '--minimise'], '/dev/zero', 'device')
+    for words in (['plan', 'resnet-8', '--batch', 8, '--gpus', 'cpu', '-o'], [*TRAIN, '--iterations', 1, '--trace']):
+        refused([*words, '/dev/full'], '/dev/full', 'space', code=1, cwd=folder)
     for name in ('data/batches.meta.txt', 'data/data_batch_3.bin'):
         os.rename(folder / name, folder / 'kept')
         os.mkfifo(folder / name)

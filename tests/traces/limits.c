@@ -148,7 +148,7 @@ Test(trace_limits, a_device_without_room_is_refused_at_once)
     struct error err = {0};
     struct trace_writer *writer;
     cr_assert_not(trace_writer_open("/dev/full", NULL, &writer, &err));
-    cr_assert_eq(err.kind, ERROR_INPUT);
+    cr_assert_eq(err.kind, ERROR_FAILED);
     cr_assert_not(trace_writer_open("/nonexistent/folder/x.trace", NULL, &writer, &err));
     cr_assert_eq(err.kind, ERROR_INPUT);
 }
