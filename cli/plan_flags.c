@@ -2,11 +2,14 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "choice.h"
 #include "engine_lowering.h"
 #include "lower.h"
+#include "plan_file.h"
 #include "plan_request.h"
+#include "printable.h"
 #include "units.h"
 
 #define MOST_BATCH (1u << 20)
@@ -80,6 +83,24 @@ static bool parse_dtype(const char *text, const char *flag, enum dtype *dtype, s
     return true;
 }
 
+/* A plan's file where a model's name is wanted: what reads it. */
+static bool name_model(const char *name, const struct model_options *options, struct model_spec *spec,
+                       struct error *err)
+{
+    struct error fault = {0};
+    if (model_parse(name, options, spec, &fault)) return true;
+    struct stat info;
+    struct plan *plan = stat(name, &info) == 0 && S_ISREG(info.st_mode) ? plan_read(name, NULL) : NULL;
+    plan_destroy(plan);
+    if (plan)
+        return error_set(err, ERROR_INPUT,
+                         "model: found \"%s\", a plan; expected a model's name, such as resnet-50 (`fathom train %s` "
+                         "trains by the plan, `fathom plan --compare` tells two plans apart)",
+                         PRINTABLE(name), PRINTABLE(name));
+    if (err) *err = fault;
+    return false;
+}
+
 static bool parse_model(const char *name, const struct plan_flags *o, struct model_spec *spec, struct error *err)
 {
     struct model_options options = MODEL_OPTIONS_DEFAULT;
@@ -111,7 +132,7 @@ static bool parse_model(const char *name, const struct plan_flags *o, struct mod
     options.classes = (uint32_t)o->classes;
     options.image_size = (uint32_t)o->image_size;
     options.image_width = (uint32_t)o->image_width;
-    return model_parse(name, &options, spec, err);
+    return name_model(name, &options, spec, err);
 }
 
 /* The last frozen stage by its name here or in PyTorch. */

@@ -37,6 +37,17 @@ static bool unknown_device(const char *name, struct error *err)
         name, *near ? "; near are " : "", near);
 }
 
+/* A size in all but its number, which is more than can be said. */
+static bool is_beyond(const char *name)
+{
+    char one[DEVICE_NAME + 1];
+    uint64_t bytes;
+    size_t digits = strspn(name, "0123456789.");
+    snprintf(one, sizeof one, "1%s", name + digits);
+    bool size = digits > 0 && units_parse_bytes(one, "--gpus", &bytes, NULL);
+    return size && !units_parse_bytes(name, "--gpus", &bytes, NULL);
+}
+
 /* A name of the catalogue goes before a size: "4090" is a card. A size needs its unit. */
 static bool parse_device(const char *name, struct device_spec *spec, struct error *err)
 {
@@ -53,8 +64,11 @@ static bool parse_device(const char *name, struct device_spec *spec, struct erro
                          "--gpus: '%s' is neither a device nor a size with its unit; write %sGiB for memory, or how "
                          "many of which like 2x12GiB",
                          name, name);
-    if (plain || strlen(name) >= DEVICE_NAME || !units_parse_bytes(name, "--gpus", &bytes, NULL))
-        return unknown_device(name, err);
+    if (plain || strlen(name) >= DEVICE_NAME) return unknown_device(name, err);
+    if (is_beyond(name))
+        return error_set(err, ERROR_INPUT,
+                         "--gpus: '%s' is more bytes than can be said; a GPU has from 64MiB to 1024TiB", name);
+    if (!units_parse_bytes(name, "--gpus", &bytes, NULL)) return unknown_device(name, err);
     return machine_generic_gpu(name, bytes, spec, err);
 }
 

@@ -194,13 +194,14 @@ static bool check_budget(const struct making *making, struct error *err)
     if (plan->recompute != RECOMPUTE_BUDGET || plan->recompute_budget_bytes == 0 ||
         variant->arena_bytes <= plan->recompute_budget_bytes)
         return true;
-    char budget[UNITS_TEXT], least[UNITS_TEXT], again[64] = "";
+    char budget[UNITS_TEXT], least[UNITS_TEXT], exact[40] = "", again[64] = "";
     double percent = 100 * variant->extra_flops_fraction;
     if (percent >= 0.05) snprintf(again, sizeof again, ", with %.1f %% more computation", percent);
-    return error_set(err, ERROR_UNFIT,
-                     "--budget: found %s (%" PRIu64 " bytes); the least arena found for %s has %s (%" PRIu64 ")%s",
-                     units_format_bytes(plan->recompute_budget_bytes, budget), plan->recompute_budget_bytes,
-                     plan->spec.name, units_format_bytes(variant->arena_bytes, least), variant->arena_bytes, again);
+    if (plan->recompute_budget_bytes >= 1024)
+        snprintf(exact, sizeof exact, " (%" PRIu64 " bytes)", plan->recompute_budget_bytes);
+    return error_set(err, ERROR_UNFIT, "--budget: found %s%s; the least arena found for %s has %s (%" PRIu64 ")%s",
+                     units_format_bytes(plan->recompute_budget_bytes, budget), exact, plan->spec.name,
+                     units_format_bytes(variant->arena_bytes, least), variant->arena_bytes, again);
 }
 
 /* Under a policy that says how blocks are kept, some may still wait in host memory. */

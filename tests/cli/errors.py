@@ -49,6 +49,11 @@ def check_plan(folder):
     check_pipes()
     refused(['plan', 'resnet-20', '--gpus', '0x12GiB'], '--gpus')
     refused(['plan', 'resnet-20', '--gpus', '2x'], '--gpus')
+    for size in ('99999999999GiB', '2x99999999999TiB'):
+        refused(['plan', 'resnet-20', '--gpus', size], size.removeprefix('2x'), 'from 64MiB to 1024TiB')
+    refused(['plan', 'resnet-20', '--gpus', '9999999999.GPU'], 'not a device')
+    accepted(['plan', 'resnet-8', '--batch', 8, '--gpus', 'cpu', '-o', folder / 'model.json'])
+    refused(['plan', folder / 'model.json'], 'a plan', 'fathom train')
     refused(['plan', 'resnet-20', '--gpus', folder / 'none.json'], 'none.json')
     refused(['plan', 'resnet-20', '--gpus', write(folder / 'bad.json', '{"version": 1,')], 'bad.json')
     refused(['plan', 'resnet-20', '--batch', 8, '--gpus', 'cpu', '-o', folder / 'no' / 'plan.json'], 'plan.json')
