@@ -262,10 +262,11 @@ static uint32_t choose_within(const struct search *search, uint32_t from, uint32
     return best;
 }
 
-/* In a large component, near the last step if a valley is there: what fails stays close to what caused it. */
+/* In a large component, near the last step if that was in it and a valley is there: what fails stays close to what
+ * caused it. */
 static uint32_t choose_section(const struct search *search, uint32_t from, uint32_t to)
 {
-    if (to - from > 4 * NEAR) {
+    if (to - from > 4 * NEAR && search->recent < to + NEAR) {
         uint32_t low = search->recent > from + NEAR ? search->recent - NEAR : from;
         uint32_t high = to - low > 2 * NEAR ? low + 2 * NEAR : to;
         uint32_t near = choose_within(search, low, high, from, to);

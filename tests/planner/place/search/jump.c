@@ -138,3 +138,30 @@ Test(place_jump, finds_more_within_the_same_steps)
     cr_log_info("%zu found step by step, %zu with jumps", found[0], found[1]);
     cr_assert_gt(found[1], found[0]);
 }
+
+/* Long parts that nothing joins, the last one the tightest: it comes first, and the next begins far from there. */
+Test(place_jump, a_part_begins_anew)
+{
+    enum { SIDE = 700, PARTS = 3, ALL = SIDE * PARTS };
+    static struct place_buffer buffers[ALL];
+    static uint64_t offset[ALL];
+    struct random random = random_begin(1, RANDOM_SEARCH, 6, 8);
+    size_t count = 0;
+    for (uint64_t part = 0; part < PARTS; part++)
+        for (uint64_t i = 0; i + 1 < SIDE; i++) {
+            uint64_t lower = part * SIDE + i;
+            add(buffers, &count, lower, lower + 2, 10 * (part + 1) + random_below(&random, 10));
+        }
+    struct fixture fixture;
+    begin(&fixture, buffers, count);
+    for (uint32_t jump = 0; jump < 2; jump++) {
+        uint64_t nodes;
+        struct error err = {0};
+        struct search_job job = {
+            .capacity = 2 * fixture.problem.bound, .most_nodes = 1u << 20, .noise = 0.3, .seed = 1, .jump = jump};
+        cr_assert_eq(search_run(fixture.search, &job, offset, &nodes), SEARCH_FOUND, "with jumps %u", jump);
+        for (size_t i = 0; i < count; i++) buffers[fixture.problem.origin[i]].offset = offset[i];
+        cr_assert(place_check(buffers, count, job.capacity, &err), "%s", err.text);
+    }
+    end(&fixture);
+}
