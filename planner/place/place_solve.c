@@ -50,10 +50,11 @@ static bool place_fast(const struct problem *problem, uint64_t target, const str
     bool many = problem->count >= MANY_BUFFERS;
     bool brief = many && limits->options->brief && problem->deadline_ns == 0;
     uint64_t near = problem->bound + problem->bound / NEAR_DIVISOR;
-    TRY(tiles_improve(problem, limits->options, best, err));
-    if (is_enough(problem, target, best) || (many && best->arena <= near)) return true;
     if (!problem->any_fixed) TRY(sweep_improve(problem, many ? SWEEP_FIRST : SWEEP_ALL, target, best, err));
     if (is_enough(problem, target, best)) return true;
+    uint64_t swept = best->arena;
+    TRY(tiles_improve(problem, target, limits->options, best, err));
+    if (is_enough(problem, target, best) || (brief && best->arena < swept && best->arena <= near)) return true;
     if (many) TRY(beside_improve(problem, target, best, err));
     if (!is_enough(problem, target, best) && many) TRY(patch_improve(problem, target, limits->options, best, err));
     if (is_enough(problem, target, best) || (brief && best->arena <= near)) return true;

@@ -13,10 +13,10 @@ bool patch_improve(const struct problem *problem, uint64_t target, const struct 
                    struct placement *best, struct error *err);
 bool core_improve(const struct problem *problem, uint64_t target, struct placement *best, struct error *err);
 
-/* What fills rectangles without a gap is one (place_tiles.c), where that leaves few to be placed: as low as what is left
- * can be placed by all placers. */
-bool tiles_improve(const struct problem *problem, const struct place_options *options, struct placement *best,
-                   struct error *err);
+/* What fills rectangles without a gap is one (place_tiles.c), where that leaves few to be placed: as low as what is
+ * left can be placed by all placers; it stops early at `target`. Both it and what it takes of the time are bounded. */
+bool tiles_improve(const struct problem *problem, uint64_t target, const struct place_options *options,
+                   struct placement *best, struct error *err);
 
 /* Stretches of time that no buffer joins (place_parts.c): whether there are several, and each by itself until *best meets
  * max(options->capacity, *bound), which rises where one cannot be as low. */

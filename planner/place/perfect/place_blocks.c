@@ -28,6 +28,16 @@ uint64_t blocks_work(const struct blocks *blocks) { return blocks->work; }
 
 size_t blocks_left(const struct blocks *blocks) { return blocks->left; }
 
+bool blocks_over(const struct blocks *blocks) { return blocks->over; }
+
+void blocks_limit(struct blocks *blocks, uint64_t work, uint64_t deadline_ns)
+{
+    blocks->most_work = blocks->work + work;
+    blocks->deadline_ns = deadline_ns;
+    blocks->next_look = blocks->work;
+    blocks->over = false;
+}
+
 /* ---- Lists ---- */
 
 static void gather(struct blocks *blocks, uint32_t number)
@@ -169,6 +179,7 @@ struct blocks *blocks_create(const struct problem *problem, struct error *err)
     }
     blocks->problem = problem;
     blocks->spare = BLOCK_NONE;
+    blocks->most_work = UINT64_MAX;
     blocks->bytes = 2 * problem->count * sizeof *blocks->all;
     blocks->all = mem_map(MEM_SEARCH, blocks->bytes);
     blocks->begins = mem_alloc(MEM_SEARCH, sections, sizeof *blocks->begins);
@@ -237,6 +248,11 @@ static void sift(struct blocks *blocks)
     blocks->root_count = kept;
 }
 
+static bool have_gathered(const struct blocks *blocks, struct error *err)
+{
+    return !blocks->failed || error_memory(err, blocks->root_capacity * sizeof *blocks->roots, "blocks of buffers");
+}
+
 static void settle_all(struct blocks *blocks, bool forgive, const struct block_rules *rules)
 {
     sift(blocks);
@@ -271,17 +287,19 @@ bool blocks_remake(struct blocks *blocks, uint32_t round, uint64_t seed, struct 
     rules.doubled = true;
     settle_all(blocks, false, &rules);
     sift(blocks);
-    return !blocks->failed || error_memory(err, blocks->root_capacity * sizeof *blocks->roots, "blocks of buffers");
+    return have_gathered(blocks, err);
 }
 
-void blocks_list(struct blocks *blocks, struct place_buffer *left)
+bool blocks_list(struct blocks *blocks, struct place_buffer *left, struct error *err)
 {
     sift(blocks);
+    TRY(have_gathered(blocks, err));
     for (size_t i = 0; i < blocks->root_count; i++) {
         const struct block *block = &blocks->all[blocks->roots[i]];
         left[i] = (struct place_buffer){
             .lower = block->first, .upper = block->last, .size = block->size, .align = 1, .fixed = PLACE_UNPLACED};
     }
+    return true;
 }
 
 /* Where in its block the part lies that comes as number `at`, of a pile on those before it. */

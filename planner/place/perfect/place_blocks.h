@@ -18,7 +18,12 @@ struct blocks;
 struct blocks *blocks_create(const struct problem *problem, struct error *err);
 void blocks_destroy(struct blocks *blocks);
 
-/* Makes blocks of all, in one pass from the last instant to the first; ends early where the problem is halted. */
+/* What comes next may take so much work and no longer than until then (0 = as long as the problem has), and ends early
+ * with what it has; blocks_over: it has done so. Without it there are no limits but the problem's. */
+void blocks_limit(struct blocks *blocks, uint64_t work, uint64_t deadline_ns);
+bool blocks_over(const struct blocks *blocks);
+
+/* Makes blocks of all, in one pass from the last instant to the first. */
 void blocks_make(struct blocks *blocks);
 
 /* Blocks that no larger one takes up hold a wrong guess, or wait for what one holds: takes them apart, some to so many
@@ -27,12 +32,13 @@ bool blocks_remake(struct blocks *blocks, uint32_t round, uint64_t seed, struct 
 
 /* What is left: blocks and buffers that are in none. Their sections and sizes as buffers of a problem. */
 size_t blocks_left(const struct blocks *blocks);
-void blocks_list(struct blocks *blocks, struct place_buffer *left);
+/* False = out of memory. */
+bool blocks_list(struct blocks *blocks, struct place_buffer *left, struct error *err);
 
 /* Offsets of all buffers, by those of what blocks_list listed. */
 void blocks_spread(struct blocks *blocks, const struct place_buffer *left, uint64_t *offset);
 
-/* Buffers and blocks looked at so far. */
+/* Buffers and blocks looked at so far, each time that one is. */
 uint64_t blocks_work(const struct blocks *blocks);
 
 #endif

@@ -34,10 +34,11 @@ struct blocks {
     size_t root_count, root_capacity;
     size_t left;
     uint64_t work, next_look; /* at the clock */
-    uint32_t made;            /* last */
-    bool over;                /* the problem is halted */
-    bool gathers;             /* what becomes left goes to roots[] */
-    bool failed;              /* out of memory for them */
+    uint64_t most_work, deadline_ns;
+    uint32_t made; /* last */
+    bool over;     /* by work or by time */
+    bool gathers;  /* what becomes left goes to roots[] */
+    bool failed;   /* out of memory for them */
 };
 
 /* Which blocks are sought. */

@@ -3,6 +3,8 @@
  * never is. */
 #include "place_blocks_private.h"
 
+#include "clock.h"
+
 #define MOST_LOOKED  48   /* of what begins or ends at an instant, */
 #define MOST_GROUPED 24   /* and where three are sought */
 #define LOOK_EVERY   4096 /* work between two looks at the clock */
@@ -16,6 +18,9 @@ static bool spurns(const struct block *all, uint32_t a, uint32_t b)
     return all[a].spurned == b || all[b].spurned == a;
 }
 
+/* Asked inside of what may take long by itself: at one crowded instant five of a wheel are millions of times sought. */
+static bool is_spent(struct blocks *blocks) { return ++blocks->work > blocks->most_work; }
+
 /* ---- Piles ---- */
 
 /* What begins and ends with it, found among what does either, of which one is mostly few. */
@@ -24,6 +29,7 @@ static bool find_pile(struct blocks *blocks, uint32_t number)
     const struct block *all = blocks->all, *block = &all[number];
     uint32_t a = begins_at(blocks, block->first), b = ends_at(blocks, block->last);
     for (uint32_t k = 0; k < MOST_LOOKED && a != BLOCK_NONE && b != BLOCK_NONE; k++) {
+        blocks->work++;
         uint32_t other = all[a].last == block->last && a != number     ? a
                          : all[b].first == block->first && b != number ? b
                                                                        : BLOCK_NONE;
@@ -40,7 +46,7 @@ static bool find_pile(struct blocks *blocks, uint32_t number)
 /* ---- Rows ---- */
 
 /* How many of that size begin at an instant, but for those spurned; the last of them. */
-static uint32_t count_begins(const struct blocks *blocks, uint32_t at, uint64_t size, uint32_t but, uint32_t *one)
+static uint32_t count_begins(struct blocks *blocks, uint32_t at, uint64_t size, uint32_t but, uint32_t *one)
 {
     const struct block *all = blocks->all;
     uint32_t count = 0, looked = 0;
@@ -49,10 +55,11 @@ static uint32_t count_begins(const struct blocks *blocks, uint32_t at, uint64_t 
             *one = i;
             count++;
         }
+    blocks->work += looked;
     return count;
 }
 
-static uint32_t count_ends(const struct blocks *blocks, uint32_t at, uint64_t size, uint32_t but, uint32_t *one)
+static uint32_t count_ends(struct blocks *blocks, uint32_t at, uint64_t size, uint32_t but, uint32_t *one)
 {
     const struct block *all = blocks->all;
     uint32_t count = 0, looked = 0;
@@ -61,6 +68,7 @@ static uint32_t count_ends(const struct blocks *blocks, uint32_t at, uint64_t si
             *one = i;
             count++;
         }
+    blocks->work += looked;
     return count;
 }
 
@@ -102,11 +110,12 @@ static uint32_t find_third(struct blocks *blocks, uint32_t a, uint32_t b, uint64
 {
     const struct block *all = blocks->all;
     uint32_t looked = 0;
-    blocks->work++;
     for (uint32_t c = next_of(&all[b], begins); c != BLOCK_NONE && looked++ < MOST_GROUPED;
-         c = next_of(&all[c], begins))
+         c = next_of(&all[c], begins)) {
+        blocks->work++;
         if (far_end(&all[c], begins) == far_end(&all[a], begins) && all[a].size + all[b].size + all[c].size == size)
             return c;
+    }
     return BLOCK_NONE;
 }
 
@@ -119,6 +128,7 @@ static bool find_group_from(struct blocks *blocks, uint32_t number, uint32_t a, 
     for (uint32_t b = next_of(&all[a], begins); b != BLOCK_NONE && looked++ < MOST_GROUPED;
          b = next_of(&all[b], begins)) {
         uint64_t sum = all[a].size + all[b].size;
+        blocks->work++;
         if (far_end(&all[b], begins) != far_end(&all[a], begins) || sum > size) continue;
         if (sum == size) return join_group(blocks, number, begins, (uint32_t[]){a, b}, 2);
         uint32_t c = find_third(blocks, a, b, size, begins);
@@ -133,7 +143,7 @@ static bool find_group(struct blocks *blocks, uint32_t number)
     uint64_t size = all[number].size;
     for (int begins = 1; begins >= 0; begins--) {
         uint32_t looked = 0, a = begins ? begins_at(blocks, all[number].last) : ends_at(blocks, all[number].first);
-        for (; a != BLOCK_NONE && looked++ < MOST_GROUPED; a = next_of(&all[a], begins))
+        for (; a != BLOCK_NONE && looked++ < MOST_GROUPED && !is_spent(blocks); a = next_of(&all[a], begins))
             if (all[a].size < size && find_group_from(blocks, number, a, begins)) return true;
     }
     return false;
@@ -147,9 +157,11 @@ static bool close_wheel(struct blocks *blocks, uint32_t middle, uint32_t early, 
     const struct block *all = blocks->all;
     uint32_t at = all[middle].last, looked = 0;
     for (uint32_t low = ends_at(blocks, at); low != BLOCK_NONE && looked++ < MOST_LOOKED; low = all[low].next_end) {
+        blocks->work++;
         if (low == middle || all[low].first != all[early].first) continue;
         uint32_t last = begins_at(blocks, at);
         for (uint32_t k = 0; last != BLOCK_NONE && k < MOST_LOOKED; k++, last = all[last].next_begin) {
+            blocks->work++;
             if (all[last].last != all[late].last || all[last].size != all[low].size + all[middle].size) continue;
             uint32_t parts[WHEEL] = {low, last, middle, early, late};
             blocks_join(blocks, BLOCK_WHEEL, parts, WHEEL);
@@ -167,11 +179,14 @@ static bool find_wheel(struct blocks *blocks, uint32_t middle)
     for (uint32_t early = ends_at(blocks, at); early != BLOCK_NONE && looked++ < MOST_LOOKED;
          early = all[early].next_end) {
         uint32_t late = begins_at(blocks, at);
+        blocks->work++;
         if (all[early].size <= all[middle].size) continue;
-        for (uint32_t k = 0; late != BLOCK_NONE && k < MOST_LOOKED; k++, late = all[late].next_begin)
+        for (uint32_t k = 0; late != BLOCK_NONE && k < MOST_LOOKED; k++, late = all[late].next_begin) {
+            if (is_spent(blocks)) return false;
             if (all[late].size + all[middle].size == all[early].size && all[late].last > all[middle].last &&
                 close_wheel(blocks, middle, early, late))
                 return true;
+        }
     }
     return false;
 }
@@ -183,9 +198,11 @@ static void push_at(struct blocks *blocks, uint32_t at)
     uint32_t looked = 0;
     for (uint32_t i = begins_at(blocks, at); i != BLOCK_NONE && looked++ < MOST_LOOKED; i = blocks->all[i].next_begin)
         blocks_push(blocks, i);
+    blocks->work += looked;
     looked = 0;
     for (uint32_t i = ends_at(blocks, at); i != BLOCK_NONE && looked++ < MOST_LOOKED; i = blocks->all[i].next_end)
         blocks_push(blocks, i);
+    blocks->work += looked;
 }
 
 static bool find_any(struct blocks *blocks, uint32_t number, const struct block_rules *rules)
@@ -196,10 +213,12 @@ static bool find_any(struct blocks *blocks, uint32_t number, const struct block_
 
 static bool is_over(struct blocks *blocks)
 {
-    blocks->work++;
+    if (blocks->over) return true;
+    blocks->over = is_spent(blocks);
     if (!blocks->over && blocks->work >= blocks->next_look) {
         blocks->next_look = blocks->work + LOOK_EVERY;
-        blocks->over = problem_halted(blocks->problem);
+        blocks->over =
+            problem_halted(blocks->problem) || (blocks->deadline_ns > 0 && clock_now_ns() >= blocks->deadline_ns);
     }
     return blocks->over;
 }

@@ -11,7 +11,8 @@
 #include "rounds.h"
 #include "tilings_kit.h"
 
-#define WORK_OF_TILE 12 /* at most, to make blocks of a tiling */
+#define WORK_OF_TILE 120 /* at most, to make blocks of a tiling */
+#define STREAMS      48
 
 static struct blocks *begin_blocks(struct problem *problem, const struct place_buffer *buffers, size_t count)
 {
@@ -89,7 +90,7 @@ Test(place_blocks, what_is_left_may_lie_anywhere)
         struct placement best = {mem_alloc(MEM_SEARCH, count, sizeof *best.offset), 0};
         if (seed % 3 != 0) blocks_make(blocks);
         remake(blocks, (uint32_t)seed);
-        blocks_list(blocks, left);
+        cr_assert(blocks_list(blocks, left, &(struct error){0}));
         for (size_t i = 0; i < blocks_left(blocks); i++) {
             left[i].offset = best.arena;
             best.arena += left[i].size;
@@ -100,23 +101,61 @@ Test(place_blocks, what_is_left_may_lie_anywhere)
     }
 }
 
+/* Makes blocks within a limit, twice. Inside of one question up to 48 x 48 steps may come after it. */
+static void expect_bounded(const struct place_buffer *buffers, size_t count, uint64_t limit, bool over)
+{
+    struct problem problem;
+    struct blocks *blocks = begin_blocks(&problem, buffers, count);
+    for (uint32_t i = 0; i < 2; i++) {
+        uint64_t before = blocks_work(blocks);
+        blocks_limit(blocks, limit, 0);
+        blocks_make(blocks);
+        cr_expect_eq(blocks_over(blocks), over);
+        for (uint32_t round = 0; round < 10 && !blocks_over(blocks); round++)
+            cr_assert(blocks_remake(blocks, round, 0, &(struct error){0}));
+        cr_expect_lt(blocks_work(blocks) - before, limit + 10000);
+    }
+    blocks_destroy(blocks);
+    problem_finish(&problem);
+}
+
 /* 8,000 of a few sizes all change hands at one instant. */
 Test(place_blocks, crowded_instants_take_bounded_work)
 {
     struct place_buffer *buffers = malloc(16000 * sizeof *buffers);
     struct random random = random_begin(1, RANDOM_SEARCH, 0, 0);
-    struct problem problem;
     for (size_t i = 0; i < 16000; i++)
         buffers[i] = (struct place_buffer){.lower = i % 2 * (1 + i / 2 % 3),
                                            .upper = 1 + i / 2 % 3 + i % 2 * 4,
                                            .size = 1 + random_below(&random, 50),
                                            .fixed = PLACE_UNPLACED};
-    struct blocks *blocks = begin_blocks(&problem, buffers, 16000);
-    blocks_make(blocks);
-    remake(blocks, 10);
-    cr_assert_lt(blocks_work(blocks), 16000 * 1000);
-    blocks_destroy(blocks);
-    problem_finish(&problem);
+    expect_bounded(buffers, 16000, 16000 * 1000, false);
+    free(buffers);
+}
+
+/* Streams in lockstep of one size and its double: each buffer may be in the middle of very many wheels that lack one
+ * part. One sweep places them. */
+Test(place_blocks, streams_in_lockstep_take_bounded_work)
+{
+    static const struct place_buffer stream[] = {
+        {.lower = 0, .upper = 16, .size = 2},  {.lower = 0, .upper = 32, .size = 1},
+        {.lower = 16, .upper = 32, .size = 1}, {.lower = 16, .upper = 48, .size = 1},
+        {.lower = 32, .upper = 64, .size = 2}, {.lower = 48, .upper = 64, .size = 1}};
+    struct place_buffer *buffers = malloc(16000 * sizeof *buffers);
+    size_t count = 0;
+    for (uint64_t at = 0; count + 64 + 6 * STREAMS <= 16000; at += 64) {
+        for (uint64_t i = 0; i < 64; i++)
+            buffers[count++] = (struct place_buffer){.lower = at + i, .upper = at + i + 1, .size = 1};
+        for (size_t i = 0; i < 6 * STREAMS; i++) {
+            buffers[count] = stream[i % 6];
+            buffers[count].lower += at;
+            buffers[count++].upper += at;
+        }
+    }
+    for (size_t i = 0; i < count; i++) buffers[i].fixed = PLACE_UNPLACED;
+    expect_bounded(buffers, count, 100 * count, true);
+    struct place_result result = place_kit_solve(buffers, count, &(struct place_options){.seconds = 0});
+    cr_expect_eq(result.arena_bytes, 3 * STREAMS + 1);
     free(buffers);
 }
 
