@@ -136,14 +136,19 @@ static void *run_worker(void *argument)
     return NULL;
 }
 
+/* Of lanes that meet the target the soonest: how low one comes that is stopped by another is chance. */
+static bool is_before(const struct worker *a, const struct worker *b)
+{
+    int32_t target = a->eject->target;
+    int32_t low = a->lowest > target ? a->lowest : target, other = b->lowest > target ? b->lowest : target;
+    return low < other || (low == other && a->lowest_steps < b->lowest_steps);
+}
+
 static const struct worker *find_winner(const struct eject *eject)
 {
     const struct worker *winner = &eject->workers[0];
-    for (uint32_t i = 1; i < eject->lanes; i++) {
-        const struct worker *worker = &eject->workers[i];
-        bool first = worker->lowest == winner->lowest && worker->lowest_steps < winner->lowest_steps;
-        if (worker->lowest < winner->lowest || first) winner = worker;
-    }
+    for (uint32_t i = 1; i < eject->lanes; i++)
+        if (is_before(&eject->workers[i], winner)) winner = &eject->workers[i];
     return winner;
 }
 
