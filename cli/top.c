@@ -382,7 +382,9 @@ static bool run_loop(struct trace_follower **follower, struct dashboard *dashboa
         dashboard->click_row = key.row;
         dashboard->click_column = key.column;
         dashboard_key(dashboard, rollup, key.key);
-        if (dashboard->asks_steps) TRY(go_steps(&look, follower, dashboard, &renewal, options, err));
+        if (!dashboard->asks_steps) continue;
+        TRY(go_steps(&look, follower, dashboard, &renewal, options, err));
+        record->notice_ns = clock_now_ns(); /* it may have left one */
     }
     return true;
 }

@@ -20,7 +20,7 @@ void top_replay_begin(struct top_replay *replay, uint64_t now_ns);
 bool top_replay_read(struct top_replay *replay, const struct dashboard *dashboard, struct trace_follower *follower,
                      uint64_t now_ns, uint64_t *grown, struct error *err);
 /* Goes the steps that a key asked for, to the end of one: on, or back, for which the trace is read from its begin and *follower
- * is another one. */
+ * is another one; where it cannot be read again the dashboard's notice says so. */
 bool top_replay_step(struct top_replay *replay, struct dashboard *dashboard, struct trace_follower **follower,
                      const char *path, struct error *err);
 

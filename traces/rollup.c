@@ -329,6 +329,15 @@ double trace_follow_part(const struct trace_follower *follower)
     return all > 0 ? (all - left) / all : 1;
 }
 
+bool trace_follow_same(const struct trace_follower *a, const struct trace_follower *b)
+{
+    struct trace_stream_stats one, other;
+    trace_stream_stats(a->stream, &one);
+    trace_stream_stats(b->stream, &other);
+    const struct trace_file_header *h = &one.reader.header, *o = &other.reader.header;
+    return h->wall_ns == o->wall_ns && h->clock_ns == o->clock_ns;
+}
+
 uint64_t rollup_steps_done(const struct rollup *rollup)
 {
     if (rollup->step_count == 0) return 0;

@@ -139,7 +139,9 @@ bool trace_follow_more(struct trace_follower *follower, uint64_t most_events, ui
 /* How much of the file has been taken in, 0 to 1. */
 double trace_follow_part(const struct trace_follower *follower);
 const struct rollup *trace_follow_rollup(const struct trace_follower *follower);
-void trace_unfollow(struct trace_follower *follower);
+/* Whether both read the trace of one run, from the same begin. */
+bool trace_follow_same(const struct trace_follower *a, const struct trace_follower *b);
+void trace_unfollow(struct trace_follower *follower); /* takes NULL */
 
 /* Steps that have ended: the number of the last one. */
 uint64_t rollup_steps_done(const struct rollup *rollup);

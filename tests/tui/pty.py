@@ -148,7 +148,10 @@ def check_train(data):
 
 
 def check_replay(trace):
-    """Step by step, on and back: what is shown stands until a key."""
+    """Step by step, on and back: what is shown stands until a key. A trace that is gone by then is no end."""
+    gone = folder / 'gone.trace'
+    shutil.copy(trace, gone)
+    trace = gone
     press(f'clear; {fathom} top {trace} --replay --speed 0.001; echo left with $?', 'Enter')
     wait_for('REPLAY 0.001 x')
     press('Space')
@@ -156,6 +159,10 @@ def check_replay(trace):
     for key, step in (('n', 1), ('n', 2), ('p', 1), ('n', 2), ('n', 3)):
         press(key)
         assert 'PAUSED' in wait_for(f'step {done + step}/'), (done, step)
+    gone.unlink()
+    press('p')
+    seen = wait_for('the trace cannot be opened again')
+    assert f'step {done + 3}/' in seen, seen
     press('Space', '>')
     wait_for('REPLAY 0.002 x')
     press('q')
