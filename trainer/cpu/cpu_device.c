@@ -258,9 +258,11 @@ static bool op_workspace(const struct cpu_table *table, const struct graph *grap
     struct op_call call = {.graph = graph, .op = op, .pass = pass};
     for (unsigned i = 0; i < op->inputs; i++) call.in_tensor[i] = &graph->tensors[op->in[i]];
     for (unsigned i = 0; i < op->outputs; i++) call.out_tensor[i] = &graph->tensors[op->out[i]];
-    uint64_t found = 0;
-    TRY((widen_is_needed(table, &call) ? widen_workspace : cpu_kernel_workspace)(table, &call, &found, err));
-    *bytes = found;
+    uint64_t own = 0, widened = 0;
+    const bool widens = widen_is_needed(table, &call);
+    if (!widens) TRY(cpu_kernel_workspace(table, &call, &own, err));
+    if (widens || widen_may_be_needed(table, &call)) TRY(widen_workspace(table, &call, &widened, err));
+    *bytes = own > widened ? own : widened;
     return true;
 }
 

@@ -92,6 +92,8 @@ bool cpu_find_kernel(struct prepared *p, uint64_t *needed, struct error *err);
 /* Ops whose kernels cannot read their operands (widen.c). Preparing one sets p->widened, p->run and the workspace. */
 struct widened;
 bool widen_is_needed(const struct cpu_table *table, const struct op_call *call);
+/* Here or on processors that multiply less: plans hold on both. */
+bool widen_may_be_needed(const struct cpu_table *table, const struct op_call *call);
 bool widen_workspace(const struct cpu_table *table, const struct op_call *call, uint64_t *bytes, struct error *err);
 bool widen_prepare(struct prepared *p, uint64_t *needed, struct error *err);
 void widen_release(struct widened *widened); /* takes NULL */

@@ -108,6 +108,12 @@ bool widen_is_needed(const struct cpu_table *table, const struct op_call *call)
     return kernel->half_reads ? !kernel->half_reads(call) : kernel->half != HALF_OWN;
 }
 
+bool widen_may_be_needed(const struct cpu_table *table, const struct op_call *call)
+{
+    const bool computes = call->pass != PASS_OFFLOAD && call->pass != PASS_FETCH && call->pass != PASS_RECONSTRUCT;
+    return computes && has_half(call) && table->kernels[call->op->kind].half != HALF_OWN;
+}
+
 /* Bytes in f32 of one image of everything that is widened. */
 static uint64_t copied_bytes(const struct op_call *call, struct by_images by)
 {
