@@ -214,13 +214,6 @@ static void release(void *context)
 
 /* ---- Preparing ---- */
 
-/* Whether it can have the memory that it takes besides, and cuDNN can read where its operands lie. */
-static bool can_go(struct cuda_convolutions *all, const struct prepared *p, struct conv_way *way, struct error *why)
-{
-    return conv_apart_place(all, p, true, way, why) &&
-           (conv_is_aligned(p, way) || error_set(why, ERROR_FAILED, "its operands are not where cuDNN can read them"));
-}
-
 /* The first question of the op that has an engine; *why: none could be taken, for want of something else. */
 static bool find_way(struct cuda_convolutions *all, const struct prepared *p, struct conv_way *way, struct error *why,
                      struct error *err)
@@ -230,7 +223,7 @@ static bool find_way(struct cuda_convolutions *all, const struct prepared *p, st
     if (!all->cudnn || !engine_question_of(call->graph, call->op, call->pass, &way->question)) return true;
     do {
         TRY(conv_plan_find(all, &way->question, conv_limit_bytes(call, &way->question), &way->plan, err));
-        if (way->plan && !can_go(all, p, way, why)) way->plan = NULL;
+        if (way->plan && !conv_apart_place(all, p, true, way, why)) way->plan = NULL;
     } while (!way->plan && conv_question_next(call, &way->question));
     return true;
 }

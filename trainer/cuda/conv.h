@@ -174,7 +174,8 @@ uint64_t conv_apart_bytes(const struct op_call *call, const struct engine_questi
  * back for the larger. False, with *err, where the GPU has too little, or would have for what is loaded later: no call fails
  * for that. */
 bool conv_apart_reserve(struct cuda_convolutions *all, uint64_t bytes, void **at, struct error *err);
-/* Makes a way whose question is set whole but for its plan. As above; an engine may be timed without what is taken apart. */
+/* Makes a way whose question is set whole but for its plan. As above, and where cuDNN cannot read its operands where they lie,
+ * for which nothing is taken; an engine may be timed without what is taken apart. */
 bool conv_apart_place(struct cuda_convolutions *all, const struct prepared *p, bool whole, struct conv_way *way,
                       struct error *err);
 /* Adds what is done before the convolution, which then reads way->normalized for x, and after it. */

@@ -119,15 +119,18 @@ bool conv_apart_place(struct cuda_convolutions *all, const struct prepared *p, b
     void *at;
     way->copy_bytes = conv_copy_bytes(&p->call, q);
     way->apart = whole ? conv_apart_bits(&p->call, q) : 0;
+    way->copy = copy_fits(&p->call, way->copy_bytes) ? op_workspace(p) : NULL;
+    way->normalized = NULL;
+    if (!conv_is_aligned(p, way)) /* what lies beside the arena always is, and is kept once it is taken */
+        return error_set(err, ERROR_FAILED, "its operands are not where cuDNN can read them");
     if (way->apart & ENGINE_BIAS)
         TRY((q->filters <= CONV_MOST_BIASED || error_set(err, ERROR_FAILED, "it has too many channels")) &&
             reserve_ones(all, err));
     TRY(conv_apart_reserve(all, conv_apart_bytes(&p->call, q), &at, err));
     all->scratch_used = all->scratch_used || (whole && at);
     way->normalized = at;
-    way->copy = copy_fits(&p->call, way->copy_bytes)
-                    ? op_workspace(p)
-                    : (uint8_t *)at + normalized_bytes(&p->call, conv_apart_bits(&p->call, q));
+    if (!copy_fits(&p->call, way->copy_bytes))
+        way->copy = (uint8_t *)at + normalized_bytes(&p->call, conv_apart_bits(&p->call, q));
     return true;
 }
 

@@ -150,9 +150,10 @@ bool conv_plan_replace(struct cuda_convolutions *all, const struct conv_plan *fa
     struct conv_candidate *room = mem_alloc(MEM_KERNEL, CONV_MOST_CANDIDATES, sizeof *room);
     conv_cache_avoid(all, plan);
     plan->unrecorded = false;
-    if (room && retire(all, plan)) plan->there = conv_build_first(all, all->handle, plan, room);
+    const bool built = room && retire(all, plan) && conv_build_first(all, all->handle, plan, room);
     mem_free(room);
-    if (!plan->there) return false;
+    if (!built) return false;
+    plan->there = true;
     plan->best_ns = plan->first_ns = 0;
     conv_cache_save(all, plan);
     return true;

@@ -261,6 +261,30 @@ Test(conv, what_is_taken_apart_shares_its_scratch)
     end(&pair);
 }
 
+/* What a convolution takes beside the arena that has no room in its workspace for a copy of its weights. */
+static uint64_t taken_by_copied(const char *standin, uint64_t norm_shift)
+{
+    struct pair pair = begin(standin, &(struct device_options){.fill = 0xFF});
+    struct graph *graph = conv_graph("resnet-11", 2, 8, DTYPE_F16, HALF_FUSED);
+    const char *why;
+    uint32_t at = 0;
+    while (normalized_bytes(graph, at) == 0) at++;
+    const uint64_t before = gpu_report().device_bytes, elements = tensor_elements(&graph->tensors[graph->ops[at].in[1]]);
+    pair.fast.norm_shift = norm_shift;
+    compare(&pair.fast, &pair.slow, graph, at, PASS_FORWARD, 2 * elements - 256, 1);
+    const uint64_t taken = gpu_report().device_bytes - before;
+    cr_expect_eq(cuda_apart_convolutions(pair.fast.device, &why), 1, "%s", why);
+    graph_destroy(graph);
+    end(&pair);
+    return taken;
+}
+
+/* Before it is taken apart it is asked for as a whole, which cuDNN cannot read. */
+Test(conv, what_cudnn_cannot_read_takes_no_scratch)
+{
+    cr_expect_eq(taken_by_copied("gpus=1", 8), taken_by_copied("engines=plain", 0));
+}
+
 static uint64_t compare_biased(const char *standin)
 {
     struct pair pair = begin(standin, &(struct device_options){.fill = 0xFF});
