@@ -364,6 +364,7 @@ bool block_costs_measure(const struct variant_request *request, const struct gra
     *blocks = (struct block_costs){.quantum_bytes = find_quantum(graph)};
     blocks->chain.count = count;
     blocks->chain.most_remade = count > MOST_MIXED_BLOCKS ? 1 : CHAIN_MOST_REMADE;
+    blocks->chain.loose = count <= MOST_MIXED_BLOCKS;
     blocks->chain.longest_streak = CHAIN_MOST_STREAK;
     blocks->chain.most_units = is_rough(request, graph) ? PLAN_ROUGH_BLOCKS : 0;
     blocks->chain.blocks = mem_zalloc(MEM_PLAN, count, sizeof *blocks->chain.blocks);

@@ -21,6 +21,7 @@ struct candidate {
     double chain_seconds;         /* by the blocks' measures */
     uint64_t chain_limit;         /* of the chain, for schedules within which a bound can be told; 0 = for none */
     double bound_seconds;         /* of chain_seconds: no schedule of the form within that takes less; 0 = unknown */
+    bool exceeded;                /* its search met limits that did not fit, as schedules needed more than they allow */
 };
 /* Takes a zeroed object. */
 void candidate_finish(struct candidate *candidate);

@@ -66,6 +66,8 @@ struct search {
     size_t sure;            /* taken to fit */
     size_t fitting;         /* the highest step known to fit, when best is not empty */
     struct candidate *best; /* of the steps tried, the highest that fits */
+    uint64_t expected;      /* quanta that the arena's limit stands for */
+    bool exceeded; /* a limit within them did not fit, whose schedule needs more than the limit: a loose chain's */
 };
 
 /* The fastest of all searches, by simulated streams. */
@@ -86,8 +88,10 @@ static bool try_step(struct search *search, size_t step, bool *fits, struct erro
     struct chain_schedule schedule;
     struct candidate candidate = {0};
     TRY(schedule_step(search, step, &schedule, err));
+    bool exceeds = schedule.peak_quanta > search->ladder.steps[step] && search->ladder.steps[step] <= search->expected;
     bool ok = making_try(search->making, &schedule, false, &candidate, fits, err);
     chain_schedule_finish(&schedule);
+    search->exceeded |= exceeds && !*fits;
     if (ok && *fits) {
         candidate_finish(search->best);
         *search->best = candidate;
@@ -135,8 +139,9 @@ static bool step_down(struct search *search, struct error *err)
 }
 
 /* All limits between the two that are not told apart without a trial. */
-static bool search_ladder(struct search *search, uint64_t expected, struct error *err)
+static bool search_ladder(struct search *search, struct error *err)
 {
+    uint64_t expected = search->expected;
     const struct ladder *ladder = &search->ladder;
     size_t hopeless = find_step(ladder, most_expected(expected));
     size_t sure = find_step(ladder, least_expected(expected));
@@ -244,6 +249,7 @@ static bool search_chain(const struct making *making, const struct block_costs *
     uint64_t limit = making_arena_limit(making, 2 * making->variant->graph->op_count, 0);
     uint64_t expected = block_costs_quanta(blocks, limit), least = chain_least_limit(&blocks->chain);
     *fits = false;
+    search.expected = expected;
     if (least == UINT64_MAX) return error_memory(err, blocks->chain.count * sizeof *blocks->chain.blocks, "a search");
     if (least > most_expected(expected)) return true;
     if (least > least_expected(expected)) {
@@ -251,10 +257,11 @@ static bool search_chain(const struct making *making, const struct block_costs *
         if (!*fits) return true;
     }
     uint64_t fine = fastest ? 0 : FINE_QUANTA;
-    bool ok = build_ladder(&blocks->chain, least, fine, &search.ladder, err) && search_ladder(&search, expected, err);
+    bool ok = build_ladder(&blocks->chain, least, fine, &search.ladder, err) && search_ladder(&search, err);
     *fits = ok && best->draft.home != NULL;
     if (*fits && !fastest) ok = bound_best(&search, expected, err);
     if (*fits && fastest) ok = look_below(&search, fastest, err);
+    best->exceeded = search.exceeded;
     chain_table_destroy(search.table);
     mem_free(search.ladder.steps);
     return ok;
@@ -323,13 +330,16 @@ static bool search_host(const struct making *making, struct block_costs *blocks,
                         struct error *err)
 {
     struct fastest fastest = {best, fits};
-    uint32_t most_remade = blocks->chain.most_remade;
+    const uint32_t most_remade = blocks->chain.most_remade;
+    const bool loose = blocks->chain.loose;
     bool brief = blocks->chain.count > SHORT_CHAIN;
     if (*fits) TRY(variant_time(making, best, err));
+    blocks->chain.loose = true;
     bool ok = search_prices(making, blocks, &fastest, err) && (brief || search_parts(making, blocks, &fastest, err));
     blocks->chain.most_remade = 0;
     ok = ok && (brief || search_prices(making, blocks, &fastest, err)) && search_parts(making, blocks, &fastest, err);
     blocks->chain.most_remade = most_remade;
+    blocks->chain.loose = loose;
     return ok;
 }
 
@@ -352,25 +362,37 @@ static bool bound_faster(const struct chain *chain, uint64_t limit, double bound
     return true;
 }
 
-/* What comes back with inputs that are made again is estimated, and their schedules of least memory need not fit. A
- * long chain is searched once, if that finds something. */
-static bool search_resident(const struct making *making, struct block_costs *blocks, struct candidate *best, bool *fits,
-                            struct error *err)
+/* For what may be faster than *best. */
+static bool search_again(const struct making *making, const struct block_costs *blocks, struct candidate *best,
+                         bool *fits, struct error *err)
 {
     struct candidate other = {0};
     bool other_fits = false;
+    bool ok = search_chain(making, blocks, 0, NULL, &other, &other_fits, err);
+    if (ok && other_fits) ok = variant_take_faster(making, best, fits, &other, err);
+    candidate_finish(&other);
+    return ok;
+}
+
+/* What comes back with inputs that are made again is estimated, and their schedules of least memory need not fit. A
+ * long chain is searched once, if that finds something. A short one is loose, and where that is seen to cost room it is
+ * searched as if it were not. */
+static bool search_resident(const struct making *making, struct block_costs *blocks, struct candidate *best, bool *fits,
+                            struct error *err)
+{
     TRY(search_chain(making, blocks, 0, NULL, best, fits, err));
     if (*fits && blocks->chain.count > SHORT_CHAIN) return true;
     struct chain first = blocks->chain;
     uint64_t limit = *fits ? best->chain_limit : 0;
     double bound = best->bound_seconds;
+    bool ok = true;
+    blocks->chain.loose = false;
+    if (*fits && best->exceeded) ok = search_again(making, blocks, best, fits, err);
     blocks->chain.most_remade = 0;
-    bool ok = search_chain(making, blocks, 0, NULL, &other, &other_fits, err);
-    if (ok && other_fits) ok = variant_take_faster(making, best, fits, &other, err);
-    if (ok && *fits) ok = bound_faster(&first, limit, bound, best, err);
+    ok = ok && search_again(making, blocks, best, fits, err);
     blocks->chain.most_remade = first.most_remade;
-    candidate_finish(&other);
-    return ok;
+    blocks->chain.loose = first.loose;
+    return ok && (!*fits || bound_faster(&first, limit, bound, best, err));
 }
 
 /* Of the arena, not more than a plan would have. */

@@ -18,10 +18,12 @@
  *             p > 0 and s is not the first block
  * An option that frees its input so that it is made again from what block s - 1 saved is open where that was saved with
  * its own input at hand, or is the k-th such option in a row, k <= most_remade; then C has a third argument, how many
- * more there may be, and the backward of s, from where that input is made on, needs what comes back with the inputs of the
- * k - 1 blocks before. So that longer rows need no third argument, a whole one is a choice, too (streak): block s
- * saved with its own input at hand, and one to longest_streak blocks after it that are all saved under the option of one
- * number, which makes their inputs again. How each is kept is known there, and so what comes back of each.
+ * more there may be, and the backward of s, from where that input is made on, needs what comes back with the inputs of
+ * the k - 1 blocks before. So that longer rows need no third argument, a whole one is a choice, too (streak): block s
+ * saved with its own input at hand, and one to longest_streak blocks after it that are all saved under the option of
+ * one number, which makes their inputs again. How each is kept is known there, and so what comes back of each.
+ * Elsewhere it is not, and after an option of which more comes back than the block's `parts` no input is made again but
+ * in streaks (unless the chain is loose).
  *
  * Within C(s, t) nobody but its own parts reads the input of s: the gradient of t's output is there, so all that lies
  * behind has gone, and what lies before waits for the gradient of that input. So each part may free it. */
@@ -75,6 +77,8 @@ struct chain {
     size_t count;
     uint32_t most_remade; /* blocks in a row whose inputs may be made again from one that is there; at most
                              CHAIN_MOST_REMADE, and rows are kept for each number up to it */
+    bool loose; /* inputs are made again after such options out of streaks, too, with `parts` counted for more: a
+                 * schedule may need more than its limit then, as its peak_quanta says */
     uint32_t longest_streak; /* and in streaks, where most_remade is not 0; at most CHAIN_MOST_STREAK */
     uint32_t most_units; /* a longer chain is solved over so many runs of consecutive blocks; 0 = as chain_solve says */
     double copy_seconds; /* the price of a quantum's way to host memory and back; 0 = no checkpoint goes there */

@@ -29,6 +29,8 @@ struct unit_option {
     double excess;          /* seconds of backward and copies over the fastest way */
     uint32_t way;           /* of all that there are, which this is: chain_units_block_option */
     bool remakes, holds;    /* its input is made again from the unit before; is there all the time */
+    bool light;             /* no more comes back of it than the unit's `parts`, which is what rows of the table count:
+                             * otherwise the next one's input is made again in streaks alone */
 };
 
 struct unit {

@@ -97,7 +97,7 @@ static bool same_option(const struct unit_option *a, const struct unit_option *b
 {
     return a->saved == b->saved && a->freed == b->freed && a->forward_need == b->forward_need &&
            a->backward_need == b->backward_need && a->remake_need == b->remake_need && a->parts == b->parts &&
-           a->way == b->way && a->remakes == b->remakes && a->holds == b->holds &&
+           a->way == b->way && a->remakes == b->remakes && a->holds == b->holds && a->light == b->light &&
            memcmp(&a->excess, &b->excess, sizeof a->excess) == 0;
 }
 

@@ -105,7 +105,8 @@ static struct unit_option save_blocks(const struct unit_list *list, const struct
                                 .excess = excess,
                                 .way = way,
                                 .remakes = !list->grouped && first->remakes_input,
-                                .holds = !list->grouped && !first->frees_input};
+                                .holds = !list->grouped && !first->frees_input,
+                                .light = chain->loose || first->parts <= chain->blocks[unit->first].parts};
 }
 
 /* Whether a is at least as good as b in everything. */
@@ -113,7 +114,7 @@ static bool serves_for(const struct unit_option *a, const struct unit_option *b)
 {
     return a->saved <= b->saved && a->freed >= b->freed && a->forward_need <= b->forward_need &&
            a->backward_need <= b->backward_need && a->remake_need <= b->remake_need && a->parts <= b->parts &&
-           a->excess <= b->excess && a->remakes <= b->remakes && a->holds >= b->holds;
+           a->excess <= b->excess && a->remakes <= b->remakes && a->holds >= b->holds && a->light >= b->light;
 }
 
 /* What takes no less of anything than another option is left out; of equals the first stays. */
@@ -205,6 +206,7 @@ static uint32_t less_freed(uint32_t quanta, uint32_t freed) { return quanta > fr
 
 uint32_t chain_more_after(const struct unit_list *list, const struct unit_option *o, uint32_t more)
 {
+    if (!o->light) return 0;
     return o->remakes ? more - 1 : o->holds ? list->more : 0;
 }
 
