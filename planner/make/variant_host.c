@@ -38,26 +38,25 @@ bool variant_take_faster(const struct making *making, struct candidate *best, bo
     return true;
 }
 
-static bool is_faster(const struct making *making, const struct chain_schedule *schedule, struct candidate *best,
-                      bool *faster, struct error *err)
+static bool time_schedule(const struct making *making, const struct chain_schedule *schedule, double *seconds,
+                          struct error *err)
 {
     struct draft draft = {0};
-    double seconds = 0;
-    bool ok = variant_time(making, best, err) &&
-              draft_train(making->request, making->variant->graph, schedule, &draft, err) &&
-              time_draft(making, &draft, &seconds, err);
+    bool ok = draft_train(making->request, making->variant->graph, schedule, &draft, err) &&
+              time_draft(making, &draft, seconds, err);
     draft_finish(&draft);
-    *faster = seconds < best->seconds;
     return ok;
 }
 
-bool variant_try_faster(const struct making *making, const struct chain_schedule *schedule, struct candidate *best,
-                        bool *fits, struct error *err)
+bool variant_try_faster(const struct making *making, const struct chain_schedule *schedule, double least,
+                        struct candidate *best, bool *fits, struct error *err)
 {
     struct candidate candidate = {0};
-    bool faster = true, arena_fits = false;
-    if (*fits) TRY(is_faster(making, schedule, best, &faster, err));
-    if (!faster) return true;
+    double seconds = 0;
+    bool arena_fits = false;
+    if (*fits) TRY(variant_time(making, best, err));
+    TRY(time_schedule(making, schedule, &seconds, err));
+    if (seconds < least || (*fits && seconds >= best->seconds)) return true;
     bool ok = making_try(making, schedule, false, &candidate, &arena_fits, err);
     if (ok && arena_fits && making_host_fits(making, &candidate))
         ok = variant_take_faster(making, best, fits, &candidate, err);

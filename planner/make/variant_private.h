@@ -58,10 +58,10 @@ bool variant_time(const struct making *making, struct candidate *candidate, stru
 bool variant_take_faster(const struct making *making, struct candidate *best, bool *fits, struct candidate *other,
                          struct error *err);
 
-/* The same with what a schedule makes, which is placed only if it is faster and taken only if it fits, on the host too.
- */
-bool variant_try_faster(const struct making *making, const struct chain_schedule *schedule, struct candidate *best,
-                        bool *fits, struct error *err);
+/* The same with what a schedule makes, which is placed only if it is faster, but takes `least` seconds or more, and
+ * taken only if it fits, on the host too. */
+bool variant_try_faster(const struct making *making, const struct chain_schedule *schedule, double least,
+                        struct candidate *best, bool *fits, struct error *err);
 
 /* Where some blocks' waiting in host memory makes a variant fit that keeps all of them under `mode`, and no block runs
  * twice: taken as *best when that is faster, or the first that fits. */

@@ -3,12 +3,19 @@
  * The chain counts blocks, the arena counts bytes after placement: which of the chain's limits is the largest whose
  * placed arena fits has to be tried. The limits are steps of a ladder that depends on the chain alone, and the largest
  * that fits is found by halving it: with more memory each answer on the way is the same or "fits" instead of not, so
- * that the search ends on the same step or a higher one, whose schedule is never slower. (Copies to host memory end
- * when the link lets them: for schedules with copies that holds of their time by the chain's prices, not of the
- * simulated one.) */
+ * that the search ends on the same step or a higher one, whose schedule is never slower.
+ *
+ * Copies to host memory end when the link lets them, so for schedules with copies that holds of their time by the
+ * chain's prices, not of the simulated one: with them every step up to that highest one is a candidate, and the one
+ * that is the fastest by simulated streams is taken of those that fit. More memory only adds candidates. Passed over
+ * are those alone of which a bound shows that they are no faster than what is at hand. (Of deep chains the steps from
+ * 7/8 of the limit on are looked at: tables for all would take longer.) */
 #include <inttypes.h>
+#include <math.h>
+#include <string.h>
 
 #include "block_costs.h"
+#include "copy_bounds.h"
 #include "mem.h"
 #include "timeline.h"
 #include "variant_private.h"
@@ -51,8 +58,19 @@ static bool build_ladder(const struct chain *chain, uint64_t least, uint64_t fin
     }
 }
 
-/* A search's table is for limits near the arena's, from half of it on, or for all up to it. */
-enum depth { DEPTH_NEAR, DEPTH_HALF, DEPTH_ALL };
+/* What a quantum's way to the host and back takes, if nothing hides it. */
+static double copy_seconds(const struct making *making, const struct block_costs *blocks)
+{
+    double rate = making->request->device->host_bandwidth;
+    return 2 * (double)blocks->quantum_bytes / (rate > 0 ? rate : TIMELINE_STANDIN_HOST_BANDWIDTH);
+}
+
+static struct copy_bounds bounds_of(const struct making *making, const struct block_costs *blocks)
+{
+    const struct variant_request *request = making->request;
+    return (struct copy_bounds){&blocks->chain, copy_seconds(making, blocks), request->micro_batches,
+                                blocks->quantum_bytes, request->plan->offload_bytes};
+}
 
 /* The search over one chain. */
 struct search {
@@ -61,10 +79,12 @@ struct search {
     struct ladder ladder;
     struct chain_table *table;
     uint64_t table_bytes;
-    enum depth depth;       /* from which limits on the table is */
+    bool copies; /* some blocks wait in host memory */
+    struct copy_bounds bounds;
     size_t bottom;          /* the table's first step */
     size_t sure;            /* taken to fit */
     size_t fitting;         /* the highest step known to fit, when best is not empty */
+    size_t hopeless;        /* from this on none is tried; all may be where it is their number */
     struct candidate *best; /* of the steps tried, the highest that fits */
     uint64_t expected;      /* quanta that the arena's limit stands for */
     bool exceeded; /* a limit within them did not fit, whose schedule needs more than the limit: a loose chain's */
@@ -74,13 +94,26 @@ struct search {
 struct fastest {
     struct candidate *best;
     bool *fits;
+    bool dearer_too; /* the last search found none faster, nor would one where copies have a higher price */
 };
 
-static bool schedule_step(const struct search *search, size_t step, struct chain_schedule *schedule, struct error *err)
+/* Tables of chains of so many blocks may have all limits. */
+#define SHALLOW_CHAIN 72
+
+/* A table for the step and all below it: little dearer than one for a few of them. */
+static bool lower_table(struct search *search, size_t step, struct error *err)
 {
-    uint64_t limit = search->ladder.steps[step];
-    if (step < search->bottom) return chain_solve(search->chain, limit, search->table_bytes, schedule, err);
-    return chain_table_schedule(search->table, limit, schedule, err);
+    const uint64_t *steps = search->ladder.steps;
+    chain_table_destroy(search->table);
+    search->table = chain_table_create(search->chain, steps[0], steps[step], search->table_bytes, err);
+    search->bottom = 0;
+    return search->table != NULL;
+}
+
+static bool schedule_step(struct search *search, size_t step, struct chain_schedule *schedule, struct error *err)
+{
+    if (step < search->bottom) TRY(lower_table(search, step, err));
+    return chain_table_schedule(search->table, search->ladder.steps[step], schedule, err);
 }
 
 static bool try_step(struct search *search, size_t step, bool *fits, struct error *err)
@@ -110,13 +143,13 @@ static size_t find_step(const struct ladder *ladder, uint64_t quanta)
 }
 
 /* Halving [low, high): low is taken to fit, high not. */
-static bool halve(struct search *search, size_t hopeless, struct error *err)
+static bool halve(struct search *search, struct error *err)
 {
     size_t low = 0, high = search->ladder.count;
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
         bool fits = middle <= search->sure;
-        if (middle > search->sure && middle < hopeless) TRY(try_step(search, middle, &fits, err));
+        if (middle > search->sure && middle < search->hopeless) TRY(try_step(search, middle, &fits, err));
         if (fits)
             low = middle;
         else
@@ -138,20 +171,24 @@ static bool step_down(struct search *search, struct error *err)
     return true;
 }
 
+/* Which steps cannot be told from those that fit without a trial. */
+static void set_range(struct search *search, uint64_t expected)
+{
+    size_t sure = find_step(&search->ladder, least_expected(expected));
+    search->sure = sure > 0 ? sure - 1 : 0;
+    search->hopeless = find_step(&search->ladder, most_expected(expected));
+    if (search->hopeless + 1 == search->ladder.count) search->hopeless++;
+}
+
 /* All limits between the two that are not told apart without a trial. */
 static bool search_ladder(struct search *search, struct error *err)
 {
-    uint64_t expected = search->expected;
     const struct ladder *ladder = &search->ladder;
-    size_t hopeless = find_step(ladder, most_expected(expected));
-    size_t sure = find_step(ladder, least_expected(expected));
-    search->sure = search->bottom = sure > 0 ? sure - 1 : 0;
-    if (search->depth == DEPTH_HALF) search->bottom = find_step(ladder, expected / 2);
-    if (search->depth == DEPTH_ALL) search->bottom = 0;
-    if (hopeless + 1 == ladder->count) hopeless++;
-    uint64_t high = hopeless < ladder->count ? ladder->steps[hopeless] : UINT64_MAX;
+    bool all = search->copies && search->chain->count <= SHALLOW_CHAIN;
+    search->bottom = all ? 0 : search->sure;
+    uint64_t high = search->hopeless < ladder->count ? ladder->steps[search->hopeless] : UINT64_MAX;
     search->table = chain_table_create(search->chain, ladder->steps[search->bottom], high, search->table_bytes, err);
-    return search->table && halve(search, hopeless, err) && step_down(search, err);
+    return search->table && halve(search, err) && step_down(search, err);
 }
 
 /* The schedule of least memory: where that is near the limit it decides, without any table, whether others need be
@@ -196,55 +233,83 @@ static bool bound_best(const struct search *search, uint64_t expected, struct er
     return true;
 }
 
-#define COMPUTING_MARGIN 0.99
-
 /* Longer chains are searched less, as each search takes long: with rows of inputs that are made again for the lower
  * prices of copies alone, the parts without. */
 #define SHORT_CHAIN 64
 
-/* With copies: all is looked at of few blocks, and of chains little longer than short ones, which are searched less. */
-#define FEW_BLOCKS 32
-#define DEEP_CHAIN 72
+/* ---- Schedules for less memory ---- */
 
-static enum depth depth_of(size_t blocks)
+/* Whether a bound shows, without any table, that none of the steps is of use. */
+static bool is_in_vain(const struct search *search, const struct fastest *fastest, bool *vain, struct error *err)
 {
-    if (blocks <= FEW_BLOCKS || (blocks > SHORT_CHAIN && blocks <= DEEP_CHAIN)) return DEPTH_ALL;
-    return blocks <= SHORT_CHAIN ? DEPTH_HALF : DEPTH_NEAR;
+    size_t top = search->hopeless < search->ladder.count ? search->hopeless : search->ladder.count - 1;
+    double seconds = *fastest->fits ? fastest->best->seconds : HUGE_VAL;
+    return copy_bounds_vain(&search->bounds, search->ladder.steps[top], seconds, vain, err);
 }
 
-/* Computing alone, by the blocks' measures, with a margin for what they do not tell. */
-static bool may_be_faster(const struct search *search, const struct chain_schedule *schedule,
-                          const struct fastest *fastest)
+static bool same_schedule(const struct chain_schedule *a, const struct chain_schedule *b)
 {
-    double copies = search->chain->copy_seconds * (double)schedule->copied_quanta;
-    double computing = (schedule->seconds - copies) * search->making->request->micro_batches;
-    return !*fastest->fits || computing * COMPUTING_MARGIN < fastest->best->seconds;
+    return a->count == b->count && memcmp(a->steps, b->steps, a->count * sizeof *a->steps) == 0;
 }
 
-/* With copies less memory may take less time, by simulated streams: all steps below the highest that fits are tried, as
- * far down as the table goes. Where that has all limits, what is tried within one is tried within a larger one; else
- * its first step rises with the limit, and that is so mostly, but not always. */
-static bool look_below(const struct search *search, const struct fastest *fastest, struct error *err)
+/* A schedule that is faster than its bound says would have been passed over where more is at hand: it is not taken. */
+static bool try_below(const struct search *search, const struct chain_schedule *schedule, struct fastest *fastest,
+                      struct error *err)
 {
-    for (size_t step = search->fitting; step > search->bottom;) {
-        struct chain_schedule schedule;
-        TRY(schedule_step(search, --step, &schedule, err));
-        bool ok = !may_be_faster(search, &schedule, fastest) ||
-                  variant_try_faster(search->making, &schedule, fastest->best, fastest->fits, err);
-        chain_schedule_finish(&schedule);
-        if (!ok) return false;
+    double least = copy_bounds_schedule(&search->bounds, schedule);
+    if (*fastest->fits && least >= fastest->best->seconds) return true;
+    return copy_bounds_overflow(&search->bounds, (double)schedule->copied_quanta) ||
+           variant_try_faster(search->making, schedule, least, fastest->best, fastest->fits, err);
+}
+
+/* A schedule without copies that is too slow. At a higher price of copies those of its limit have none either, and are
+ * as slow. */
+static bool is_slow_without(const struct search *search, const struct chain_schedule *schedule,
+                            const struct fastest *fastest)
+{
+    return *fastest->fits && schedule->copied_quanta == 0 &&
+           copy_bounds_schedule(&search->bounds, schedule) >= fastest->best->seconds;
+}
+
+/* From the highest step that fits down, until none can be faster. Those above are only looked at for higher prices. */
+static bool look_below(struct search *search, struct fastest *fastest, struct error *err)
+{
+    struct chain_schedule before = {0}, schedule;
+    bool ok = true, over = false, slow = search->chain->copy_seconds > 0 && search->hopeless < search->ladder.count;
+    size_t above = slow ? search->hopeless : search->fitting;
+    size_t lowest = search->chain->count > SHALLOW_CHAIN ? search->bottom : 0;
+    for (size_t step = above + 1; ok && !over && step > lowest; before = schedule) {
+        if (!slow && step > search->fitting + 1) step = search->fitting + 1;
+        ok = schedule_step(search, --step, &schedule, err);
+        if (!ok) break;
+        over = *fastest->fits && copy_bounds_all(&search->bounds, schedule.seconds) >= fastest->best->seconds;
+        slow = slow && (over || is_slow_without(search, &schedule, fastest));
+        if (!over && step <= search->fitting && !same_schedule(&schedule, &before))
+            ok = try_below(search, &schedule, fastest, err);
+        chain_schedule_finish(&before);
     }
-    return true;
+    chain_schedule_finish(&before);
+    fastest->dearer_too = slow;
+    return ok;
+}
+
+/* The schedule of least memory may be all that fits. */
+static bool search_below(struct search *search, struct fastest *fastest, struct candidate *highest, struct error *err)
+{
+    TRY(look_below(search, fastest, err));
+    if (search->fitting > 0 || !making_host_fits(search->making, highest)) return true;
+    return variant_take_faster(search->making, fastest->best, fastest->fits, highest, err);
 }
 
 /* `fastest`: of a chain with copies, or NULL. */
 static bool search_chain(const struct making *making, const struct block_costs *blocks, uint64_t table_bytes,
-                         const struct fastest *fastest, struct candidate *best, bool *fits, struct error *err)
+                         struct fastest *fastest, struct candidate *best, bool *fits, struct error *err)
 {
     struct search search = {.making = making,
                             .chain = &blocks->chain,
                             .table_bytes = table_bytes,
-                            .depth = fastest ? depth_of(blocks->chain.count) : DEPTH_NEAR,
+                            .copies = fastest != NULL,
+                            .bounds = bounds_of(making, blocks),
                             .best = best};
     uint64_t limit = making_arena_limit(making, 2 * making->variant->graph->op_count, 0);
     uint64_t expected = block_costs_quanta(blocks, limit), least = chain_least_limit(&blocks->chain);
@@ -257,10 +322,14 @@ static bool search_chain(const struct making *making, const struct block_costs *
         if (!*fits) return true;
     }
     uint64_t fine = fastest ? 0 : FINE_QUANTA;
-    bool ok = build_ladder(&blocks->chain, least, fine, &search.ladder, err) && search_ladder(&search, err);
-    *fits = ok && best->draft.home != NULL;
+    bool ok = build_ladder(&blocks->chain, least, fine, &search.ladder, err), vain = false;
+    if (ok) set_range(&search, expected);
+    if (ok && fastest) ok = is_in_vain(&search, fastest, &vain, err);
+    if (ok && !vain) ok = search_ladder(&search, err);
+    *fits = ok && !vain && best->draft.home != NULL;
     if (*fits && !fastest) ok = bound_best(&search, expected, err);
-    if (*fits && fastest) ok = look_below(&search, fastest, err);
+    if (*fits && fastest) ok = search_below(&search, fastest, best, err);
+    if (vain) fastest->dearer_too = true;
     best->exceeded = search.exceeded;
     chain_table_destroy(search.table);
     mem_free(search.ladder.steps);
@@ -269,50 +338,44 @@ static bool search_chain(const struct making *making, const struct block_costs *
 
 /* ---- Copies to host memory ---- */
 
-/* What a quantum's way to the host and back takes, if nothing hides it. */
-static double copy_seconds(const struct making *making, const struct block_costs *blocks)
-{
-    double rate = making->request->device->host_bandwidth;
-    return 2 * (double)blocks->quantum_bytes / (rate > 0 ? rate : TIMELINE_STANDIN_HOST_BANDWIDTH);
-}
-
 /* What the blocks are set to cost. */
-static bool search_other(const struct making *making, struct block_costs *blocks, const struct fastest *fastest,
+static bool search_other(const struct making *making, struct block_costs *blocks, struct fastest *fastest,
                          struct error *err)
 {
-    struct candidate other = {0};
-    bool other_fits;
-    bool ok = search_chain(making, blocks, PRICED_TABLE_BYTES, fastest, &other, &other_fits, err);
-    if (ok && other_fits && making_host_fits(making, &other))
-        ok = variant_take_faster(making, fastest->best, fastest->fits, &other, err);
-    candidate_finish(&other);
+    struct candidate highest = {0};
+    bool unused;
+    fastest->dearer_too = false;
+    bool ok = search_chain(making, blocks, PRICED_TABLE_BYTES, fastest, &highest, &unused, err);
+    candidate_finish(&highest);
     return ok;
 }
 
 /* Parts of the blocks that wait in host memory, while the others are kept or run again, as is fastest. */
 #define PARTS 8
 
-static bool search_parts(const struct making *making, struct block_costs *blocks, const struct fastest *fastest,
+static bool search_parts(const struct making *making, struct block_costs *blocks, struct fastest *fastest,
                          struct error *err)
 {
     static const uint32_t keeps[] = {KEEP_CONVOLUTIONS | KEEP_ON_HOST, KEEP_ALL | KEEP_ON_HOST};
+    static const size_t parts[PARTS - 1] = {4, 5, 3, 6, 2, 7, 1}; /* what is fast early spares others */
     bool ok = true;
     for (size_t i = 0; ok && i < sizeof keeps / sizeof keeps[0]; i++)
-        for (size_t part = 1; ok && part < PARTS; part++) {
-            block_costs_send(blocks, keeps[i], blocks->chain.count * part / PARTS);
+        for (size_t p = 0; ok && p < PARTS - 1; p++) {
+            block_costs_send(blocks, keeps[i], blocks->chain.count * parts[p] / PARTS);
             ok = search_other(making, blocks, fastest, err);
         }
     block_costs_send(blocks, 0, 0);
     return ok;
 }
 
-static bool search_prices(const struct making *making, struct block_costs *blocks, const struct fastest *fastest,
+static bool search_prices(const struct making *making, struct block_costs *blocks, struct fastest *fastest,
                           struct error *err)
 {
     static const double prices[] = {0.25, 0.5, 1, 2, 4};
     size_t count = blocks->chain.count > SHORT_CHAIN ? 3 : sizeof prices / sizeof prices[0];
     bool ok = true;
-    for (size_t i = 0; ok && i < count; i++) {
+    fastest->dearer_too = false;
+    for (size_t i = 0; ok && i < count && !fastest->dearer_too; i++) {
         block_costs_set_price(blocks, prices[i] * copy_seconds(making, blocks));
         ok = search_other(making, blocks, fastest, err);
     }
@@ -324,21 +387,22 @@ static bool search_prices(const struct making *making, struct block_costs *block
  * schedules for several prices are tried, and the fastest on simulated streams is taken. Where host memory is limited,
  * higher prices send less, but blocks that are alike would all leave or none: so parts of them are sent, too. Without
  * rows of inputs that are made again quanta are finer, and streams fare otherwise. What is tried does not depend on
- * that limit, so that more host memory never makes a slower plan. More of the device's may where not all of less
- * is looked at (look_below). */
+ * that limit, so that more host memory never makes a slower plan. More of the device's may where the chain is deep, and
+ * where blocks that wait alone decide (variant_host.c). */
 static bool search_host(const struct making *making, struct block_costs *blocks, struct candidate *best, bool *fits,
                         struct error *err)
 {
-    struct fastest fastest = {best, fits};
+    struct fastest fastest = {best, fits, false};
     const uint32_t most_remade = blocks->chain.most_remade;
     const bool loose = blocks->chain.loose;
     bool brief = blocks->chain.count > SHORT_CHAIN;
     if (*fits) TRY(variant_time(making, best, err));
     blocks->chain.loose = true;
-    bool ok = search_prices(making, blocks, &fastest, err) && (brief || search_parts(making, blocks, &fastest, err));
+    bool ok = brief || (search_prices(making, blocks, &fastest, err) && search_parts(making, blocks, &fastest, err));
     blocks->chain.most_remade = 0;
     ok = ok && (brief || search_prices(making, blocks, &fastest, err)) && search_parts(making, blocks, &fastest, err);
     blocks->chain.most_remade = most_remade;
+    ok = ok && (!brief || search_prices(making, blocks, &fastest, err));
     blocks->chain.loose = loose;
     return ok;
 }

@@ -150,6 +150,9 @@ void chain_table_destroy(struct chain_table *table);
 bool chain_bound(const struct chain *chain, uint64_t limit, double seconds, uint64_t table_bytes, double *bound,
                  struct error *err);
 
+/* The same, less close and found without any table: of any chain, by what is kept at one instant. ERROR_MEMORY. */
+bool chain_quick_bound(const struct chain *chain, uint64_t limit, double *bound, struct error *err);
+
 /* The schedule of the least limit, found without any table: of all with that peak not the fastest. */
 bool chain_solve_least(const struct chain *chain, struct chain_schedule *schedule, struct error *err);
 /* The schedule that saves every block under its option 0. */

@@ -212,8 +212,6 @@ bool chain_knapsack_make(const struct chain *chain, struct knapsack *knapsack, s
 void chain_knapsack_finish(struct knapsack *knapsack);
 /* No schedule under the limit takes less. */
 double chain_knapsack_seconds(const struct knapsack *knapsack, uint64_t limit);
-/* The same of a chain that is asked about once. */
-bool chain_knapsack_bound(const struct chain *chain, uint64_t limit, double *seconds, struct error *err);
 
 /* min(best[i], constant + x[i] + y[i]) over n elements; x and y may be NULL: then left out. */
 void chain_relax(float *restrict best, const float *restrict x, const float *restrict y, float constant, size_t n);

@@ -134,7 +134,7 @@ double chain_knapsack_seconds(const struct knapsack *knapsack, uint64_t limit)
     return knapsack->fastest_seconds + (seconds > 0 ? seconds : 0) * (1 - 1e-9);
 }
 
-bool chain_knapsack_bound(const struct chain *chain, uint64_t limit, double *seconds, struct error *err)
+bool chain_quick_bound(const struct chain *chain, uint64_t limit, double *seconds, struct error *err)
 {
     struct knapsack knapsack;
     TRY(chain_knapsack_make(chain, &knapsack, err));

@@ -94,7 +94,7 @@ static bool keep_all(const struct chain *chain, bool fastest, struct chain_sched
         kept.steps[kept.count++] = (struct chain_step){CHAIN_BACKWARD, k, own, option->keep};
     }
     kept.bound_seconds = kept.seconds;
-    bool ok = fastest || chain_knapsack_bound(chain, kept.peak_quanta, &kept.bound_seconds, err);
+    bool ok = fastest || chain_quick_bound(chain, kept.peak_quanta, &kept.bound_seconds, err);
     if (ok)
         *schedule = kept;
     else
@@ -321,7 +321,7 @@ bool chain_solve_least(const struct chain *chain, struct chain_schedule *schedul
     TRY(check_chain(chain, err));
     TRY(begin_whole(&program, chain, chain_least_scale(chain), chain_least_scale(chain), err));
     bool ok = chain_program_read(&program, NO_ROOM, &found, err);
-    ok = ok && chain_knapsack_bound(chain, whole_least(&program), &found.bound_seconds, err);
+    ok = ok && chain_quick_bound(chain, whole_least(&program), &found.bound_seconds, err);
     chain_program_finish(&program);
     if (ok)
         *schedule = found;

@@ -84,3 +84,47 @@ Test(offload_sweep, more_of_the_device_is_never_slower_in_deeper_nets, .fini = f
         plan_destroy(plan);
     }
 }
+
+/* Budgets between an eighth of what keeping everything takes and all of it, each with every limit of host memory: of
+ * each plan those with less of either memory are no faster. */
+static size_t sweep_small(const char *model, const char *gpus, uint32_t batch, uint32_t lowering)
+{
+    static const uint64_t host[] = {0, 4, 64};
+    double before[3] = {0};
+    size_t made = 0;
+    struct plan_request request = kit_request(model, gpus, batch, &machine);
+    request.micro_batches = 1;
+    request.lowering = lowering;
+    request.recompute = RECOMPUTE_NONE;
+    struct plan *whole = kit_plan(&request);
+    uint64_t all = whole->variants[0].arena_bytes;
+    plan_destroy(whole);
+    request.recompute = RECOMPUTE_BUDGET;
+    for (uint64_t budget = all / 8; budget <= all; budget += all / 8) {
+        double last = 0;
+        request.recompute_budget_bytes = budget;
+        for (size_t h = 0; h < 3; h++) {
+            struct error err = {0};
+            request.offload_bytes = host[h] * MIB;
+            struct plan *plan = plan_make(&request, &err);
+            cr_assert(plan || err.kind == ERROR_UNFIT, "%s", err.text);
+            cr_expect(plan || (before[h] <= 0 && last <= 0), "%s: less fits", model);
+            if (!plan) continue;
+            check_plan(plan, &request);
+            cr_expect(last <= 0 || plan->step_seconds <= last, "%s: host", model);
+            cr_expect(before[h] <= 0 || plan->step_seconds <= before[h], "%s: device", model);
+            last = before[h] = plan->step_seconds;
+            made++;
+            plan_destroy(plan);
+        }
+    }
+    machine_finish(&machine);
+    return made;
+}
+
+Test(offload_sweep, of_many_small_nets)
+{
+    size_t made = sweep_small("resnet-20", "v100", 32, LOWER_EXACT) + sweep_small("plain-20", "p100", 32, 0) +
+                  sweep_small("resnet-18", "p100", 8, LOWER_BN | LOWER_BN_ADD);
+    cr_expect_gt(made, 36);
+}
