@@ -1,8 +1,9 @@
-/* A lane (thread) looks for the target itself, and begins anew after many steps: what is met is met soon or late. In one
- * start of four it begins near the best arena so far: each placement that it finds lowers its capacity by a part of what
- * lies between that and the target, and what sticks out then is placed again, until that leads no further. The lane that
- * meets the target after the fewest steps wins, or else the one with the lowest arena, the lower lane on a tie: the
- * others go on to that count and no further, so that the result depends on seed and number of lanes but not on timing. */
+/* A lane (thread) looks for the target itself, and begins anew after many steps: what is met is met soon or late. In
+ * one start of four it begins near the best arena so far: each placement that it finds lowers its capacity by a part of
+ * what lies between that and the target, and what sticks out then is placed again, until that leads no further. The
+ * lane that meets the target after the fewest steps wins, or else the one with the lowest arena, the lower lane on a
+ * tie: the others go on to that count and no further, so that the result depends on seed and number of lanes but not on
+ * timing. */
 #include "place_eject.h"
 
 #include <string.h>
@@ -11,9 +12,9 @@
 #include "place_eject_private.h"
 #include "place_lanes.h"
 
-#define LOOK_STEPS    8          /* between two looks at the clock */
-#define DOWN_SHARE    16 /* of what lies between an arena and the target, how far the next one is below it, inverse */
-#define FAR_SHARE     32 /* of the target, how far above it a lane begins at most, inverse */
+#define LOOK_STEPS  8      /* between two looks at the clock */
+#define DOWN_SHARE  16     /* of what lies between an arena and the target, how far the next one is below it, inverse */
+#define FAR_SHARE   32     /* of the target, how far above it a lane begins at most, inverse */
 #define FALL_STARTS 4      /* of so many starts one comes down from above, another one of each lane */
 #define FALL_STEPS  100000 /* after so many without a placement such a lane begins anew */
 #define FRESH_STEPS 400000 /* and one that looks for the target after so many */
@@ -24,7 +25,6 @@ struct worker {
     uint32_t index;
     uint64_t left; /* steps until it begins anew; 0 = it begins */
     uint64_t starts;
-    bool falls;
     uint64_t steps;  /* used in this round */
     int32_t *offset; /* of each item, in the lowest placement of the round */
     int32_t lowest;  /* its arena, in quanta; INT32_MAX = none */
@@ -110,9 +110,9 @@ static void begin_anew(struct worker *worker)
 {
     const struct eject *eject = worker->eject;
     int32_t capacity = worker->lowest <= eject->begin ? worker->lowest - 1 : eject->begin;
-    worker->falls = (worker->starts + worker->index) % FALL_STARTS == 0;
-    worker->left = worker->falls ? FALL_STEPS : FRESH_STEPS;
-    lane_begin(&worker->lane, worker->falls ? capacity : eject->target, eject->options->seed,
+    bool falls = (worker->starts + worker->index) % FALL_STARTS == 0;
+    worker->left = falls ? FALL_STEPS : FRESH_STEPS;
+    lane_begin(&worker->lane, falls ? capacity : eject->target, eject->options->seed,
                worker->starts++ * eject->lanes + worker->index);
 }
 

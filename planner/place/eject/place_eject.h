@@ -3,11 +3,11 @@
  *
  * All buffers but a few are placed. One of those few, mostly that which weighs most, is put where what has to leave for
  * it weighs least; what leaves waits in turn, and what made others leave weighs more from then on, so that what is hard
- * to place comes to stay (Nagata, Bräysy, Operations Research Letters 37(5), 2009, of vehicles and their routes). What is
- * placed has no offsets, only an order: who lies below whom. The least and the greatest offset that the order allows to
- * each, the longest paths from the floor and to the ceiling, tell what is in the way of a new one: all room between two
- * that can be pushed apart is one gap, as with tasks in a disjunctive graph (Roy, Sussmann, 1964). A step changes few of
- * those paths, and works out no others. */
+ * to place comes to stay (Nagata, Bräysy, Operations Research Letters 37(5), 2009, of vehicles and their routes). What
+ * is placed has no offsets, only an order: who lies below whom. The least and the greatest offset that the order allows
+ * to each, the longest paths from the floor and to the ceiling, tell what is in the way of a new one: all room between
+ * two that can be pushed apart is one gap, as with tasks in a disjunctive graph (Roy, Sussmann, 1964). A step changes
+ * few of those paths, and works out no others. */
 #ifndef FATHOM_PLACE_EJECT_H
 #define FATHOM_PLACE_EJECT_H
 

@@ -22,7 +22,8 @@ bool chains_init(struct eject_chains *chains, const struct eject_items *items, s
         chains->queue[end] = mem_alloc(MEM_SEARCH, count, sizeof *chains->queue[end]);
         chains->state[end] = mem_zalloc(MEM_SEARCH, count, sizeof *chains->state[end]);
         chains->before[end] = mem_alloc(MEM_SEARCH, count, sizeof *chains->before[end]);
-        ok = ok && chains->before[end] && chains->least[end] && chains->next[end] && chains->queue[end] && chains->state[end];
+        ok = ok && chains->before[end] && chains->least[end] && chains->next[end] && chains->queue[end] &&
+             chains->state[end];
     }
     return ok || error_memory(err, count * 38 + cells * 4, "a search by ejection");
 }

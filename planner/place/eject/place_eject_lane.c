@@ -4,14 +4,14 @@
 #include "place_eject_private.h"
 #include "vector_units.h"
 
-#define GRAIN_BITS  16 /* of its fraction */
-#define FIRST_GRAIN ((uint64_t)1 << 12 << GRAIN_BITS)
-#define MOST_GRAIN  ((uint64_t)1 << 26 << GRAIN_BITS) /* sums of weights stay below 2^64 */
-#define GRAIN_SHIFT 14 /* it grows by so many bits' inverse: the last 16,000 ejections count most */
-#define FIRST_SHARE 4  /* of an ejection, what an item weighs before any, inverse */
-#define DRAWS         10
-#define MOST_OFFSETS  4096 /* each of up to so many is weighed */
-#define MOST_RATIO  2  /* what leaves weighs at most so many times what comes: otherwise it waits on, and weighs more */
+#define GRAIN_BITS   16 /* of its fraction */
+#define FIRST_GRAIN  ((uint64_t)1 << 12 << GRAIN_BITS)
+#define MOST_GRAIN   ((uint64_t)1 << 26 << GRAIN_BITS) /* sums of weights stay below 2^64 */
+#define GRAIN_SHIFT  14 /* it grows by so many bits' inverse: the last 16,000 ejections count most */
+#define FIRST_SHARE  4  /* of an ejection, what an item weighs before any, inverse */
+#define DRAWS        10
+#define MOST_OFFSETS 4096 /* each of up to so many is weighed */
+#define MOST_RATIO   2 /* what leaves weighs at most so many times what comes: otherwise it waits on, and weighs more */
 
 bool lane_init(struct eject_lane *lane, const struct eject_items *items, struct error *err)
 {

@@ -7,12 +7,12 @@
 #include "place_sort.h"
 #include "random.h"
 
-#define MOST_ITEMS   8192
-#define MOST_QUANTA  (1 << 27)                /* of a capacity: sums of a few of them are in a word */
+#define MOST_ITEMS     8192
+#define MOST_QUANTA    (1 << 27)                   /* of a capacity: sums of a few of them are in a word */
 #define CHAINS_NOWHERE (-4 * (int32_t)MOST_QUANTA) /* of an item that is not placed */
 
-/* What is placed, in quanta: a buffer, or small ones of one lifetime on top of each other. After the last come the floor
- * and the ceiling, of no size and live all the time. */
+/* What is placed, in quanta: a buffer, or small ones of one lifetime on top of each other. After the last come the
+ * floor and the ceiling, of no size and live all the time. */
 struct eject_items {
     uint32_t count, sections;
     uint64_t quantum;       /* bytes; each size is a multiple of it */
@@ -40,12 +40,12 @@ struct eject_chains {
     const struct eject_items *items;
     int32_t *least[END_COUNT];  /* of each item; CHAINS_NOWHERE = not placed */
     uint16_t *next[END_COUNT];  /* of each cell: the neighbour towards that end */
-    uint64_t *queue[END_COUNT]; /* a heap of what has to be looked at, by middle: keys over items */
+    uint64_t *queue[END_COUNT]; /* what has to be looked at, the last first: by middle from that end, over items */
     uint32_t queued[END_COUNT];
-    uint8_t *state[END_COUNT]; /* of each item, in that queue or not */
+    uint8_t *state[END_COUNT];  /* of each item, in that queue or not */
     int32_t *before[END_COUNT]; /* of each item: its least when it came into that queue */
-    int32_t *middle; /* of each item: twice where its middle is, in the last blend; rises in each list */
-    uint32_t fresh;  /* inserted since; before what has the same middle */
+    int32_t *middle;            /* of each item: twice where its middle is, in the last blend; rises in each list */
+    uint32_t fresh;             /* inserted since; before what has the same middle */
 };
 
 bool chains_init(struct eject_chains *chains, const struct eject_items *items, struct error *err);
@@ -72,7 +72,7 @@ struct eject_lane {
     uint32_t *pool; /* what is not placed */
     uint32_t waiting;
     uint64_t *weight;
-    uint64_t grain; /* what the next ejection adds, for each unit of base */
+    uint64_t grain;     /* what the next ejection adds, for each unit of base */
     int32_t *from, *to; /* of those that live with an item, between which offsets they have to leave for it */
     uint64_t *change;   /* of what has to leave, by offset */
     struct sort_pair *pairs;
