@@ -16,6 +16,14 @@
 #define CLASSES    64 /* of room, by powers of two */
 #define LOOKS      6  /* at holes of one class, before and after in the order of ends */
 #define LOOK_EVERY 1024
+#define AHEAD      16 /* buffers that begin or end are fetched so far ahead */
+
+/* Of a buffer, together for the sake of caches. */
+struct neighbour {
+    uint64_t offset, end;  /* bytes */
+    uint32_t below, above; /* while it lives: the next one by address, or NOBODY */
+    uint32_t rank;         /* its position in ends[] */
+};
 
 struct beside {
     const struct problem *problem;
@@ -23,21 +31,20 @@ struct beside {
     float weight;                              /* of ends that differ, against room that is left over */
     struct sort_pair *starts, *ends, *scratch; /* who begins after the peak, the longest first, and who ends after it */
     size_t start_count, end_count;
-    uint32_t *rank;             /* of each buffer, and of the floor, which is one more: its position in ends[] */
-    uint32_t *below, *above;    /* of each live buffer, and of the floor: the next one by address, or NOBODY */
+    struct neighbour *of;       /* of each buffer, and of the floor, which is one more */
     uint32_t top;               /* the highest live buffer */
     struct bits sides[CLASSES]; /* 2 * rank: a hole above that buffer; 2 * rank + 1: below it */
     size_t classes;
     struct sort_pair *peak; /* the buffers of the fullest section, the longest first */
     size_t peak_count;
-    uint64_t *offset; /* of each buffer, and of the floor */
 };
 
 static uint32_t floor_of(const struct beside *beside) { return (uint32_t)beside->problem->count; }
 
-static uint64_t end_of(const struct beside *beside, uint32_t buffer)
+static void put(struct beside *beside, uint32_t buffer, uint64_t offset)
 {
-    return buffer == floor_of(beside) ? 0 : beside->offset[buffer] + beside->problem->size[buffer];
+    beside->of[buffer].offset = offset;
+    beside->of[buffer].end = offset + beside->problem->size[buffer];
 }
 
 /* ---- Holes ---- */
@@ -48,38 +55,38 @@ static size_t class_of(uint64_t room) { return 63 - (size_t)__builtin_clzll(room
 static void note_hole(struct beside *beside, uint32_t low, uint32_t high, bool there)
 {
     if (high == NOBODY) return;
-    uint64_t room = beside->offset[high] - end_of(beside, low);
+    uint64_t room = beside->of[high].offset - beside->of[low].end;
     if (room == 0) return;
     struct bits *sides = &beside->sides[class_of(room)];
     void (*change)(struct bits *, size_t) = there ? bits_put : bits_take;
-    change(sides, 2 * (size_t)beside->rank[low]);
-    change(sides, 2 * (size_t)beside->rank[high] + 1);
+    change(sides, 2 * (size_t)beside->of[low].rank);
+    change(sides, 2 * (size_t)beside->of[high].rank + 1);
 }
 
 static void link_above(struct beside *beside, uint32_t low, uint32_t buffer)
 {
-    uint32_t high = beside->above[low];
-    beside->above[low] = buffer;
-    beside->below[buffer] = low;
-    beside->above[buffer] = high;
+    uint32_t high = beside->of[low].above;
+    beside->of[low].above = buffer;
+    beside->of[buffer].below = low;
+    beside->of[buffer].above = high;
     if (high == NOBODY)
         beside->top = buffer;
     else
-        beside->below[high] = buffer;
+        beside->of[high].below = buffer;
     note_hole(beside, low, buffer, true);
     note_hole(beside, buffer, high, true);
 }
 
 static void give(struct beside *beside, uint32_t buffer)
 {
-    uint32_t low = beside->below[buffer], high = beside->above[buffer];
+    uint32_t low = beside->of[buffer].below, high = beside->of[buffer].above;
     note_hole(beside, low, buffer, false);
     note_hole(beside, buffer, high, false);
-    beside->above[low] = high;
+    beside->of[low].above = high;
     if (high == NOBODY)
         beside->top = low;
     else
-        beside->below[high] = low;
+        beside->of[high].below = low;
     note_hole(beside, low, high, true);
 }
 
@@ -115,9 +122,9 @@ static void look_at(const struct beside *beside, uint32_t buffer, size_t side, f
     size_t rank = side / 2;
     uint32_t beneath = rank < beside->end_count ? beside->ends[rank].index : floor_of(beside);
     bool on_top = side % 2 == 1; /* of the hole */
-    uint32_t low = on_top ? beside->below[beneath] : beneath, high = on_top ? beneath : beside->above[beneath];
+    uint32_t low = on_top ? beside->of[beneath].below : beneath, high = on_top ? beneath : beside->of[beneath].above;
     uint64_t size = problem->size[buffer], align = problem->align[buffer];
-    uint64_t from = end_of(beside, low), to = beside->offset[high];
+    uint64_t from = beside->of[low].end, to = beside->of[high].offset;
     if (to - from < size) return;
     uint64_t offset = on_top ? (to - size) / align * align : align_up(from, align);
     if (offset < from || offset + size > to) return;
@@ -138,7 +145,7 @@ static void look_along(const struct beside *beside, size_t class, uint32_t buffe
 {
     const struct problem *problem = beside->problem;
     const struct bits *sides = &beside->sides[class];
-    size_t side = 2 * (size_t)beside->rank[buffer];
+    size_t side = 2 * (size_t)beside->of[buffer].rank;
     float life = rough_log2(problem->last[buffer] - problem->first[buffer]);
     float least = least_cost(class, problem->size[buffer]);
     for (int look = 0; look < LOOKS; look++) {
@@ -161,10 +168,10 @@ static void take(struct beside *beside, uint32_t buffer, uint64_t now)
     }
     if (best.low == NOBODY) {
         best.low = beside->top;
-        best.offset = align_up(end_of(beside, best.low), problem->align[buffer]);
+        best.offset = align_up(beside->of[best.low].end, problem->align[buffer]);
     }
-    note_hole(beside, best.low, beside->above[best.low], false);
-    beside->offset[buffer] = best.offset;
+    note_hole(beside, best.low, beside->of[best.low].above, false);
+    put(beside, buffer, best.offset);
     link_above(beside, best.low, buffer);
 }
 
@@ -197,8 +204,8 @@ static void list_events(struct beside *beside)
     sort_pairs(beside->starts, beside->scratch, beside->start_count);
     sort_pairs(beside->ends, beside->scratch, beside->end_count);
     sort_pairs(beside->peak, beside->scratch, beside->peak_count);
-    for (uint32_t r = 0; r < beside->end_count; r++) beside->rank[beside->ends[r].index] = r;
-    beside->rank[floor_of(beside)] = (uint32_t)beside->end_count;
+    for (uint32_t r = 0; r < beside->end_count; r++) beside->of[beside->ends[r].index].rank = r;
+    beside->of[floor_of(beside)].rank = (uint32_t)beside->end_count;
 }
 
 /* The buffers of the fullest section one on the other. */
@@ -207,13 +214,25 @@ static void stack_peak(struct beside *beside)
     uint32_t floor = floor_of(beside);
     for (size_t c = 0; c < beside->classes; c++) bits_clear(&beside->sides[c]);
     beside->top = floor;
-    beside->above[floor] = NOBODY;
-    beside->offset[floor] = 0;
+    beside->of[floor].above = NOBODY;
+    beside->of[floor].offset = beside->of[floor].end = 0;
     for (size_t i = 0; i < beside->peak_count; i++) {
         uint32_t buffer = beside->peak[i].index;
-        beside->offset[buffer] = align_up(end_of(beside, beside->top), beside->problem->align[buffer]);
+        put(beside, buffer, align_up(beside->of[beside->top].end, beside->problem->align[buffer]));
         link_above(beside, beside->top, buffer);
     }
+}
+
+/* Inlined: of a function that only fetches GCC drops the calls. */
+static inline __attribute__((always_inline)) void fetch(const struct beside *beside, const struct sort_pair *list,
+                                                        size_t at, size_t count)
+{
+    if (at >= count) return;
+    __builtin_prefetch(&beside->of[list[at].index]);
+    __builtin_prefetch(&beside->problem->first[list[at].index]);
+    __builtin_prefetch(&beside->problem->last[list[at].index]);
+    __builtin_prefetch(&beside->problem->size[list[at].index]);
+    __builtin_prefetch(&beside->problem->align[list[at].index]);
 }
 
 /* One side of the peak. False when it is given up: no better than `arena`, or no time. */
@@ -225,10 +244,13 @@ static bool sweep_side(struct beside *beside, bool leftwards, uint64_t arena)
     size_t ended = 0;
     for (size_t i = 0; i < beside->start_count; i++) {
         uint64_t now = beside->starts[i].key >> 32;
-        for (; ended < beside->end_count && beside->ends[ended].key <= now; ended++)
+        fetch(beside, beside->starts, i + AHEAD, beside->start_count);
+        for (; ended < beside->end_count && beside->ends[ended].key <= now; ended++) {
+            fetch(beside, beside->ends, ended + AHEAD, beside->end_count);
             give(beside, beside->ends[ended].index);
+        }
         take(beside, beside->starts[i].index, now);
-        if (end_of(beside, beside->top) >= arena) return false;
+        if (beside->of[beside->top].end >= arena) return false;
         if (i % LOOK_EVERY == 0 && problem_halted(beside->problem)) return false;
     }
     return true;
@@ -244,13 +266,9 @@ static bool reserve(struct beside *beside, uint64_t arena, struct error *err)
     beside->ends = mem_alloc(MEM_SEARCH, count, sizeof *beside->ends);
     beside->peak = mem_alloc(MEM_SEARCH, count, sizeof *beside->peak);
     beside->scratch = mem_alloc(MEM_SEARCH, count, sizeof *beside->scratch);
-    beside->rank = mem_alloc(MEM_SEARCH, count, sizeof *beside->rank);
-    beside->below = mem_alloc(MEM_SEARCH, count, sizeof *beside->below);
-    beside->above = mem_alloc(MEM_SEARCH, count, sizeof *beside->above);
-    beside->offset = mem_alloc(MEM_SEARCH, count, sizeof *beside->offset);
-    if (!beside->starts || !beside->ends || !beside->peak || !beside->scratch || !beside->rank || !beside->below ||
-        !beside->above || !beside->offset)
-        return error_memory(err, count * 84, "placement beside neighbours");
+    beside->of = mem_alloc(MEM_SEARCH, count, sizeof *beside->of);
+    if (!beside->starts || !beside->ends || !beside->peak || !beside->scratch || !beside->of)
+        return error_memory(err, count * 96, "placement beside neighbours");
     for (beside->classes = 0; beside->classes <= class_of(arena); beside->classes++)
         TRY(bits_init(&beside->sides[beside->classes], 2 * count, err));
     return true;
@@ -262,10 +280,7 @@ static void finish(struct beside *beside)
     mem_free(beside->ends);
     mem_free(beside->peak);
     mem_free(beside->scratch);
-    mem_free(beside->rank);
-    mem_free(beside->below);
-    mem_free(beside->above);
-    mem_free(beside->offset);
+    mem_free(beside->of);
     for (size_t c = 0; c < CLASSES; c++) bits_finish(&beside->sides[c]);
     mem_free(beside);
 }
@@ -282,8 +297,8 @@ bool beside_improve(const struct problem *problem, uint64_t target, struct place
     for (size_t i = 0; ok && i < tries && !problem_content(problem, target, best->arena); i++) {
         beside->weight = weights[i];
         if (!sweep_side(beside, false, best->arena) || !sweep_side(beside, true, best->arena)) continue;
-        best->arena = problem_arena(problem, beside->offset);
-        memcpy(best->offset, beside->offset, problem->count * sizeof *best->offset);
+        for (size_t b = 0; b < problem->count; b++) best->offset[b] = beside->of[b].offset;
+        best->arena = problem_arena(problem, best->offset);
     }
     finish(beside);
     return ok;
