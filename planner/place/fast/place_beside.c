@@ -16,7 +16,6 @@
 #define CLASSES    64 /* of room, by powers of two */
 #define LOOKS      6  /* at holes of one class, before and after in the order of ends */
 #define LOOK_EVERY 1024
-#define AHEAD      16 /* buffers that begin or end are fetched so far ahead */
 
 /* Of a buffer, together for the sake of caches. */
 struct neighbour {
@@ -223,16 +222,12 @@ static void stack_peak(struct beside *beside)
     }
 }
 
-/* Inlined: of a function that only fetches GCC drops the calls. */
 static inline __attribute__((always_inline)) void fetch(const struct beside *beside, const struct sort_pair *list,
                                                         size_t at, size_t count)
 {
     if (at >= count) return;
     __builtin_prefetch(&beside->of[list[at].index]);
-    __builtin_prefetch(&beside->problem->first[list[at].index]);
-    __builtin_prefetch(&beside->problem->last[list[at].index]);
-    __builtin_prefetch(&beside->problem->size[list[at].index]);
-    __builtin_prefetch(&beside->problem->align[list[at].index]);
+    problem_fetch(beside->problem, list[at].index);
 }
 
 /* One side of the peak. False when it is given up: no better than `arena`, or no time. */
@@ -244,9 +239,9 @@ static bool sweep_side(struct beside *beside, bool leftwards, uint64_t arena)
     size_t ended = 0;
     for (size_t i = 0; i < beside->start_count; i++) {
         uint64_t now = beside->starts[i].key >> 32;
-        fetch(beside, beside->starts, i + AHEAD, beside->start_count);
+        fetch(beside, beside->starts, i + PROBLEM_AHEAD, beside->start_count);
         for (; ended < beside->end_count && beside->ends[ended].key <= now; ended++) {
-            fetch(beside, beside->ends, ended + AHEAD, beside->end_count);
+            fetch(beside, beside->ends, ended + PROBLEM_AHEAD, beside->end_count);
             give(beside, beside->ends[ended].index);
         }
         take(beside, beside->starts[i].index, now);

@@ -10,7 +10,6 @@
 #include "place_holes.h"
 
 #define LOOK_EVERY 1024 /* buffers between two looks at the clock */
-#define AHEAD      16   /* buffers of the lists, which lie anywhere, are fetched so far ahead */
 
 /* What begins after the peak, in the direction of the sweep, and what ends after it: buffers by section, of those that
  * start in one section the longest first. */
@@ -160,15 +159,11 @@ static void stack_peak(struct two_sweeps *sweep)
     if (problem->chunk == 0) holes_reset(&sweep->holes, height);
 }
 
-/* Inlined: of a function that only fetches GCC drops the calls. */
 static inline __attribute__((always_inline)) void fetch(const struct two_sweeps *sweep, const uint32_t *list, size_t at,
                                                         size_t count)
 {
     if (at >= count) return;
-    __builtin_prefetch(&sweep->problem->first[list[at]]);
-    __builtin_prefetch(&sweep->problem->last[list[at]]);
-    __builtin_prefetch(&sweep->problem->size[list[at]]);
-    __builtin_prefetch(&sweep->problem->align[list[at]]);
+    problem_fetch(sweep->problem, list[at]);
     __builtin_prefetch(&sweep->offset[list[at]]);
 }
 
@@ -180,9 +175,9 @@ static void sweep_side(struct two_sweeps *sweep, const struct side *side, const 
     size_t ended = 0;
     for (size_t i = 0; i < side->start_count; i++) {
         uint32_t begin = begin_of(problem, side, side->starts[i]);
-        fetch(sweep, side->starts, i + AHEAD, side->start_count);
+        fetch(sweep, side->starts, i + PROBLEM_AHEAD, side->start_count);
         for (; ended < side->end_count && end_of(problem, side, side->ends[ended]) <= begin; ended++) {
-            fetch(sweep, side->ends, ended + AHEAD, side->end_count);
+            fetch(sweep, side->ends, ended + PROBLEM_AHEAD, side->end_count);
             give(sweep, side->ends[ended]);
         }
         take(sweep, side->starts[i], manner);

@@ -45,25 +45,14 @@ static bool find_pile(struct blocks *blocks, uint32_t number)
 
 /* ---- Rows ---- */
 
-/* How many of that size begin at an instant, but for those spurned; the last of them. */
-static uint32_t count_begins(struct blocks *blocks, uint32_t at, uint64_t size, uint32_t but, uint32_t *one)
-{
-    const struct block *all = blocks->all;
-    uint32_t count = 0, looked = 0;
-    for (uint32_t i = begins_at(blocks, at); i != BLOCK_NONE && looked++ < MOST_LOOKED; i = all[i].next_begin)
-        if (all[i].size == size && !spurns(all, i, but)) {
-            *one = i;
-            count++;
-        }
-    blocks->work += looked;
-    return count;
-}
+static uint32_t next_of(const struct block *block, bool begins) { return begins ? block->next_begin : block->next_end; }
 
-static uint32_t count_ends(struct blocks *blocks, uint32_t at, uint64_t size, uint32_t but, uint32_t *one)
+/* How many of that size begin or end at an instant, but for those spurned; the last of them. */
+static uint32_t count_like(struct blocks *blocks, bool begins, uint32_t at, uint64_t size, uint32_t but, uint32_t *one)
 {
     const struct block *all = blocks->all;
-    uint32_t count = 0, looked = 0;
-    for (uint32_t i = ends_at(blocks, at); i != BLOCK_NONE && looked++ < MOST_LOOKED; i = all[i].next_end)
+    uint32_t count = 0, looked = 0, i = begins ? begins_at(blocks, at) : ends_at(blocks, at);
+    for (; i != BLOCK_NONE && looked++ < MOST_LOOKED; i = next_of(&all[i], begins))
         if (all[i].size == size && !spurns(all, i, but)) {
             *one = i;
             count++;
@@ -82,20 +71,19 @@ static bool join_row(struct blocks *blocks, uint32_t early, uint32_t late)
 static bool find_row(struct blocks *blocks, uint32_t number, bool doubled)
 {
     const struct block block = blocks->all[number];
-    uint32_t other = BLOCK_NONE, self = number, count = count_begins(blocks, block.last, block.size, number, &other);
+    uint32_t other = BLOCK_NONE, self = number,
+             count = count_like(blocks, true, block.last, block.size, number, &other);
     if (count == 1 || (doubled && count > 0))
-        if (doubled || count_ends(blocks, block.last, block.size, other, &self) == 1)
+        if (doubled || count_like(blocks, false, block.last, block.size, other, &self) == 1)
             return join_row(blocks, number, other);
-    count = count_ends(blocks, block.first, block.size, number, &other);
+    count = count_like(blocks, false, block.first, block.size, number, &other);
     if (count == 1 || (doubled && count > 0))
-        if (doubled || count_begins(blocks, block.first, block.size, other, &self) == 1)
+        if (doubled || count_like(blocks, true, block.first, block.size, other, &self) == 1)
             return join_row(blocks, other, number);
     return false;
 }
 
 /* ---- Groups ---- */
-
-static uint32_t next_of(const struct block *block, bool begins) { return begins ? block->next_begin : block->next_end; }
 
 static uint32_t far_end(const struct block *block, bool begins) { return begins ? block->last : block->first; }
 

@@ -101,4 +101,15 @@ uint64_t problem_quantum(const struct problem *problem);
 
 uint64_t problem_arena(const struct problem *problem, const uint64_t *offset);
 
+/* Of a list in which buffers lie anywhere, one that will be asked for so many buffers later is fetched. Inlined: of a
+ * function that only fetches GCC drops the calls. */
+#define PROBLEM_AHEAD 16
+static inline __attribute__((always_inline)) void problem_fetch(const struct problem *problem, uint32_t buffer)
+{
+    __builtin_prefetch(&problem->first[buffer]);
+    __builtin_prefetch(&problem->last[buffer]);
+    __builtin_prefetch(&problem->size[buffer]);
+    __builtin_prefetch(&problem->align[buffer]);
+}
+
 #endif
